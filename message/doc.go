@@ -1,0 +1,7 @@
+// Package message says what is sent, to whom and for which account: the words that every other
+// room of Hongyan shares. It does no I/O and knows no queue, store or clock.
+//
+// A [Message] is one JSON object in the house's format: the envelope (account, kind, to, key, lane,
+// times, labels) is ours; the object under the kind's name is WeChat's own JSON for that call, without
+// touser. [Message.Validate] refuses at the producer's door what WeChat would refuse a minute later.
+package message
