@@ -1,0 +1,171 @@
+package config
+
+import "time"
+
+// Config is the whole configuration, defaults filled in.
+type Config struct {
+	Redis     Redis     `yaml:"redis"`
+	Postgres  Postgres  `yaml:"postgres"`
+	Server    Server    `yaml:"server"`
+	Worker    Worker    `yaml:"worker"`
+	Accounts  []Account `yaml:"accounts"`
+	Retention Retention `yaml:"retention"`
+	Log       Log       `yaml:"log"`
+}
+
+// Account finds an account by its name or its appid.
+func (c *Config) Account(nameOrAppID string) (*Account, bool) {
+	for i := range c.Accounts {
+		if a := &c.Accounts[i]; a.Name == nameOrAppID || a.AppID == nameOrAppID {
+			return a, true
+		}
+	}
+	return nil, false
+}
+
+// Redis says where the queue and the shared counters are.
+type Redis struct {
+	URL     Secret `yaml:"url"` // redis://, rediss://, redis-cluster:// or redis-sentinel://
+	URLFile string `yaml:"url_file"`
+}
+
+// Postgres says where the ledger is.
+type Postgres struct {
+	URL     Secret `yaml:"url"`
+	URLFile string `yaml:"url_file"`
+}
+
+// Server configures the HTTP server.
+type Server struct {
+	Listen string `yaml:"listen"`
+}
+
+// Worker configures a worker process.
+type Worker struct {
+	MetricsListen string `yaml:"metrics_listen"` // empty: none
+	Senders       int    `yaml:"senders"`        // calls to WeChat at one time
+	Name          string `yaml:"name"`           // empty: the host's name
+}
+
+// Retention says how long rows are kept.
+type Retention struct {
+	Messages time.Duration `yaml:"messages"`
+	Keys     time.Duration `yaml:"keys"` // producers' idempotency keys
+}
+
+// Log configures what a command writes about its work.
+type Log struct {
+	Level  string `yaml:"level" oneof:"debug,info,warn,error"`
+	Format string `yaml:"format" oneof:"text,json"`
+}
+
+// The types of account.
+const (
+	ServiceAccount      = "service"      // 服务号
+	SubscriptionAccount = "subscription" // 订阅号
+)
+
+// An Account is one Official Account that messages are sent for.
+type Account struct {
+	Name       string   `yaml:"name"` // the alias that producers use; the appid works too
+	AppID      string   `yaml:"appid"`
+	Secret     Secret   `yaml:"secret"`
+	SecretFile string   `yaml:"secret_file"`
+	Type       string   `yaml:"type" oneof:"service,subscription"`
+	BaseURL    string   `yaml:"base_url"` // without a slash at its end
+	Callback   Callback `yaml:"callback"`
+	Limits     Limits   `yaml:"limits"`
+	Reserve    Reserve  `yaml:"reserve"`
+	Token      Token    `yaml:"token"`
+	Window     Window   `yaml:"window"`
+	Policy     Policy   `yaml:"policy"`
+}
+
+// Callback is what WeChat's console and we agreed on for its pushes; an empty Token means none.
+type Callback struct {
+	Token      Secret `yaml:"token"`
+	TokenFile  string `yaml:"token_file"`
+	AESKey     Secret `yaml:"aes_key"`
+	AESKeyFile string `yaml:"aes_key_file"`
+	Mode       string `yaml:"mode" oneof:"plain,compatible,encrypted"`
+	ForwardURL string `yaml:"forward_url"`
+}
+
+// Limits are WeChat's limits of an account, by kind of message.
+type Limits struct {
+	Template  APILimit  `yaml:"template"`
+	Custom    APILimit  `yaml:"custom"`
+	Subscribe APILimit  `yaml:"subscribe"`
+	Mass      MassLimit `yaml:"mass"`
+}
+
+// APILimit is the daily quota and the pace of one API; 0 allows nothing.
+type APILimit struct {
+	PerDay    int64   `yaml:"per_day"`
+	PerSecond float64 `yaml:"per_second"`
+}
+
+// MassLimit holds the limits of the mass-send calls and the caps of what they reach. A cap of
+// [NoCap] does not exist.
+type MassLimit struct {
+	CallsPerDay    int64  `yaml:"calls_per_day"`
+	CallsPerMinute int64  `yaml:"calls_per_minute"`
+	PerDay         int64  `yaml:"per_day"`        // sends of the account in a day
+	UserPerMonth   int64  `yaml:"user_per_month"` // sends that reach one user in a calendar month
+	AllPerDay      int64  `yaml:"all_per_day"`    // sends to everyone in a day
+	AllPerMonth    int64  `yaml:"all_per_month"`  // sends to everyone in a calendar month
+	Mode           string `yaml:"mode" oneof:"enforce,observe"`
+}
+
+// NoCap says that a cap does not exist.
+const NoCap = -1
+
+// Reserve holds the shares of a limit that are kept back, each from 0 to 1.
+type Reserve struct {
+	UrgentDay  float64 `yaml:"urgent_day"`
+	UrgentPace float64 `yaml:"urgent_pace"`
+	Margin     float64 `yaml:"margin"`
+}
+
+// Token says how the access token is had.
+type Token struct {
+	Mode          string        `yaml:"mode" oneof:"stable,legacy"`
+	RefreshMargin time.Duration `yaml:"refresh_margin"`
+	ForcedPerDay  int           `yaml:"forced_per_day"`
+	ForcedGap     time.Duration `yaml:"forced_gap"`
+}
+
+// Window holds the customer-service window's rules.
+type Window struct {
+	Unknown string    `yaml:"unknown" oneof:"closed,try"`
+	Message Allowance `yaml:"message"`
+	Menu    Allowance `yaml:"menu"`
+	Follow  Allowance `yaml:"follow"`
+	Scan    Allowance `yaml:"scan"`
+	Pay     Allowance `yaml:"pay"`
+}
+
+// An Allowance is what one action of a user allows.
+type Allowance struct {
+	Messages int           `yaml:"messages"` // 0: nothing; [NoCap]: any number
+	For      time.Duration `yaml:"for"`
+	Margin   time.Duration `yaml:"margin"` // the window counts as over this much earlier
+}
+
+// Values of [Policy].
+const (
+	Unknown         = "unknown"           // nobody knows: the outcome is unknown
+	Resend          = "resend"            // send again, at the risk of a duplicate
+	ResendIfYounger = "resend_if_younger" // as Resend, but only shortly after the first attempt
+)
+
+// Policy decides where WeChat leaves us in doubt, and how refusals are repeated.
+type Policy struct {
+	CustomAmbiguous       string          `yaml:"custom_ambiguous" oneof:"unknown,resend,resend_if_younger"`
+	SubscribeAmbiguous    string          `yaml:"subscribe_ambiguous" oneof:"unknown,resend,resend_if_younger"`
+	ResendYoungerThan     time.Duration   `yaml:"resend_younger_than"`
+	TemplateAmbiguousLate string          `yaml:"template_ambiguous_late" oneof:"unknown,resend"`
+	MinusOne              string          `yaml:"minus_one" oneof:"not_sent,ambiguous"`
+	RetryAfter            []time.Duration `yaml:"retry_after"`           // waits between attempts after a back-off code
+	UnknownCodeAttempts   int             `yaml:"unknown_code_attempts"` // after a code that no table knows
+}
