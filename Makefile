@@ -1,0 +1,49 @@
+# Every target that a person may want has a line after ##, which `make help` shows.
+
+GO    ?= go
+TOOL  := $(GO) tool -modfile=tools/go.mod
+ARGS  ?=
+# Empty: `make check` leaves the database of known vulnerabilities alone.
+VULNS ?= yes
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+
+.PHONY: help build demo test check vulnerabilities bench fmt deps clean
+
+help: ## Show the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## Build every command into bin/
+	$(GO) build -trimpath -o bin/ ./cmd/...
+
+demo: ## Send 2,000 messages through private servers and a simulator: ARGS=--stay keeps it running
+	@tools/deps.sh redis postgres
+	$(GO) run ./cmd/demo $(ARGS)
+
+test: deps ## Run all tests with the race detector, against real servers of their own
+	$(GO) test $$(tools/race.sh) ./...
+
+check: ## Check format, vet, staticcheck, the floors of the house, and known vulnerabilities
+	@unformatted=$$($(TOOL) gofumpt -l .); if [ -n "$$unformatted" ]; then \
+		echo "not formatted (make fmt):"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(TOOL) staticcheck ./...
+	$(GO) test -count=1 ./internal # go list is no input that the test cache knows
+	@if [ -n "$(VULNS)" ]; then $(MAKE) --no-print-directory vulnerabilities; fi
+
+vulnerabilities: ## Look for known vulnerabilities, if their database answers
+	@if curl -fsS -m 5 -o /dev/null https://vuln.go.dev/index/db.json 2>/dev/null; \
+	then $(GO) run $(GOVULNCHECK) ./...; \
+	else echo "vulnerabilities: not checked, https://vuln.go.dev does not answer"; fi
+
+bench: ## Measure throughput and latency against two bare limits and a naive build: ARGS=--json
+	@tools/deps.sh redis postgres
+	$(GO) run ./bench $(ARGS)
+
+fmt: ## Format the code
+	$(TOOL) gofumpt -w .
+
+deps: ## Install what the tests need and this machine lacks: Redis, Postgres, a C compiler
+	@tools/deps.sh redis postgres cc
+
+clean: ## Remove what was built
+	rm -rf bin
