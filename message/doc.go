@@ -3,5 +3,7 @@
 //
 // A [Message] is one JSON object in the house's format: the envelope (account, kind, to, key, lane,
 // times, labels) is ours; the object under the kind's name is WeChat's own JSON for that call, without
-// touser. [Message.Validate] refuses at the producer's door what WeChat would refuse a minute later.
+// touser. [Parse] reads it strictly, [Message.Defaults] fills in what was left open, and [Message.Validate]
+// refuses at the producer's door what WeChat would refuse a minute later, every finding at once. Where
+// WeChat's documentation leaves a doubt, the message passes: WeChat's own answer is the last word.
 package message
