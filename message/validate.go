@@ -3,6 +3,7 @@ package message
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -252,17 +253,30 @@ func (c *checker) labels(labels map[string]string) {
 		c.find(fmt.Sprintf("at most %d", MaxLabels), strconv.Itoa(len(labels)))
 		return
 	}
+	var bad []string
 	for name, value := range labels {
+		if !validLabelName(name) || !validLabel(value) {
+			bad = append(bad, name)
+		}
+	}
+	slices.Sort(bad) // an error says the same every time
+	for _, name := range bad {
 		c.path.pushKey([]byte(name))
-		if name == "" || len(name) > maxLabelNameBytes || !printable(name) {
+		if !validLabelName(name) {
 			c.find(fmt.Sprintf("a label's name has 1 to %d printable bytes", maxLabelNameBytes), "")
 		}
-		if len(value) > maxLabelBytes || !printable(value) {
+		if value := labels[name]; !validLabel(value) {
 			c.find(fmt.Sprintf("at most %d printable bytes", maxLabelBytes), strconv.Itoa(len(value)))
 		}
 		c.path.pop()
 	}
 }
+
+func validLabelName(name string) bool {
+	return name != "" && len(name) <= maxLabelNameBytes && printable(name)
+}
+
+func validLabel(value string) bool { return len(value) <= maxLabelBytes && printable(value) }
 
 // fallback checks the message that goes instead. WeChat's window closes on customer-service messages only.
 func (c *checker) fallback(m *Message, now time.Time) {
