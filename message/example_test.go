@@ -2,6 +2,7 @@ package message_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -45,8 +46,8 @@ func ExampleMessage_Validate() {
 	m := &message.Message{Account: "shop", Kind: message.Template, To: "o ABC", Body: body}
 	m.Defaults(false)
 
-	err := m.Validate(now)
-	for _, finding := range err.(message.Invalid) {
+	invalid, _ := errors.AsType[message.Invalid](m.Validate(now))
+	for _, finding := range invalid {
 		fmt.Println(finding.Path, "→", finding.Rule)
 	}
 	// Output:
