@@ -1,0 +1,122 @@
+-- Takes one answer from a user's allowances, for one message: record.reserve of record.go, in one step.
+--
+-- KEYS[1]  the user's record
+-- ARGV[1]  now, in seconds
+-- ARGV[2]  the message's id, 16 bytes
+-- ARGV[3]  seconds that a slot is held
+-- ARGV[4]  seconds that two clocks may stand apart
+-- ARGV[5]  answers that a record keeps
+-- ARGV[6…] for each trigger in order: its name, messages (negative: unlimited), seconds it lasts, margin in seconds
+--
+-- Returns {state, held, until}: state 0 open, 1 closed, 2 used, 3 unknown user; held 1 if the message had its slot
+-- already; until in seconds, 0 if not open.
+
+local now, id, hold, skew, keep = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+
+-- The record: marks by name, answers by id.
+local marks, sends, order = {}, {}, {}
+local flat = redis.call('HGETALL', KEYS[1])
+if #flat == 0 then return {3, 0, 0} end
+for i = 1, #flat, 2 do
+  local field, value = flat[i], flat[i + 1]
+  if #field == 16 then -- "<seconds>h1": at, held or confirmed, place of the trigger (0 unknown)
+    sends[field] = {id = field, at = tonumber(string.sub(value, 1, -3)),
+      confirmed = string.sub(value, -2, -2) == 'c', from = tonumber(string.sub(value, -1))}
+    order[#order + 1] = sends[field]
+  else
+    marks[field] = tonumber(value)
+  end
+end
+local unsubscribed, late, many = marks['unsubscribed'] or 0, marks['45015'] or 0, marks['45047'] or 0
+if late > 0 then late = late + skew end
+if many > 0 then many = many + skew end
+
+-- By time, then by the bytes of the id; Lua's own < would ask the server's locale.
+local function before(a, b)
+  if a.at ~= b.at then return a.at < b.at end
+  for i = 1, 16 do
+    local x, y = string.byte(a.id, i), string.byte(b.id, i)
+    if x ~= y then return x < y end
+  end
+  return false
+end
+table.sort(order, before)
+
+-- The allowances.
+local buckets, longest, seen = {}, 0, unsubscribed > 0 or late > 0 or many > 0
+for i = 6, #ARGV, 4 do
+  local at, lasts = marks[ARGV[i]] or 0, tonumber(ARGV[i + 2])
+  local limit = tonumber(ARGV[i + 1])
+  buckets[#buckets + 1] = {place = #buckets + 1, at = at, over = at + lasts, ends = at + lasts - tonumber(ARGV[i + 3]),
+    limit = limit, used = 0, lasts = lasts, usable = at > 0 and limit ~= 0,
+    shut = at <= unsubscribed or at <= late, spent = many > 0 and at <= many}
+  longest = math.max(longest, lasts)
+  seen = seen or at > 0
+end
+
+local function room(b) return b.limit < 0 or b.used < b.limit end
+local function in_time(b) return b.usable and not b.shut and now < b.ends end
+local function first_to_expire(fits)
+  local first
+  for _, b in ipairs(buckets) do
+    if fits(b) and (not first or b.ends < first.ends) then first = b end
+  end
+  return first
+end
+
+-- Charge each answer to the first to expire of those that were open when it went and had room.
+for _, s in ipairs(order) do
+  if s.confirmed or now < s.at + hold then
+    local from, reach = buckets[s.from], longest
+    if from and from.at > s.at then reach = from.lasts end
+    s.charged = first_to_expire(function(b)
+      return b.usable and b.at <= s.at and s.at < b.over and b.lasts <= reach and room(b)
+    end)
+    if s.charged then s.charged.used = s.charged.used + 1 end
+  end
+end
+
+local function write(s)
+  redis.call('HSET', KEYS[1], s.id, string.format('%d%s%d', s.at, s.confirmed and 'c' or 'h', s.from))
+end
+
+local mine = sends[id]
+if mine and mine.charged and in_time(mine.charged) and not mine.charged.spent then
+  if not mine.confirmed and now > mine.at then
+    mine.at = now
+    write(mine)
+  end
+  return {0, 1, mine.charged.ends}
+end
+
+local from = first_to_expire(function(b) return in_time(b) and not b.spent and room(b) end)
+if not from then
+  if not seen then return {3, 0, 0} end
+  for _, b in ipairs(buckets) do
+    if in_time(b) then return {2, 0, 0} end
+  end
+  return {1, 0, 0}
+end
+
+-- Make room: what is too old to count, then the oldest that is charged to no limited allowance.
+local kept, left = 0, {}
+for _, s in ipairs(order) do
+  local lasts = buckets[s.from] and buckets[s.from].lasts or longest
+  if s == mine then
+    -- exchanged for the new slot below
+  elseif now >= s.at + lasts and now >= s.at + hold then
+    redis.call('HDEL', KEYS[1], s.id)
+  else
+    kept, left[#left + 1] = kept + 1, s
+  end
+end
+for _, s in ipairs(left) do
+  if kept < keep then break end
+  if not s.charged or s.charged.limit < 0 then
+    redis.call('HDEL', KEYS[1], s.id)
+    kept = kept - 1
+  end
+end
+-- Where our clock is behind the event's, the answer still comes after it.
+write({id = id, at = math.max(now, from.at), confirmed = false, from = from.place})
+return {0, 0, from.ends}
