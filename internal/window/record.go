@@ -92,7 +92,7 @@ func (r *record) release(id message.ID) {
 type bucket struct {
 	place  int
 	at     int64
-	over   int64 // WeChat's end
+	over   int64 // WeChat's end: no answer from then on was charged to it
 	ends   int64 // ours, earlier by the margin
 	limit  int64 // negative: unlimited
 	used   int64
@@ -102,19 +102,31 @@ type bucket struct {
 	usable bool // seen and enabled
 }
 
-func (b *bucket) full() bool            { return b.spent || b.limit >= 0 && b.used >= b.limit }
+func (b *bucket) room() bool            { return b.limit < 0 || b.used < b.limit }
 func (b *bucket) inTime(now int64) bool { return b.usable && !b.shut && now < b.ends }
-func (b *bucket) open(now int64) bool   { return b.inTime(now) && !b.full() }
+func (b *bucket) open(now int64) bool   { return b.inTime(now) && !b.spent && b.room() }
+
+// endedBy says whether a mark ends the bucket, and ends it: what went later counted for another.
+func (b *bucket) endedBy(mark, skew int64) bool {
+	if mark == 0 || b.at > mark+skew {
+		return false
+	}
+	b.over = min(b.over, mark+1)
+	return true
+}
 
 // buckets works out what is used of each allowance, and which one each answer was charged to.
 func (r *record) buckets(now int64, ts terms) (bs [len(triggers)]bucket, charged map[message.ID]int) {
 	for i, t := range ts {
 		at := r.events[i]
-		bs[i] = bucket{
+		b := &bs[i]
+		*b = bucket{
 			place: i, at: at, over: at + t.lasts, ends: at + t.lasts - t.margin, limit: t.messages, lasts: t.lasts,
 			usable: at > 0 && t.messages != 0,
-			shut:   at <= r.unsubscribed || r.outOfTime > 0 && at <= r.outOfTime+skewSeconds,
 		}
+		left, late := b.endedBy(r.unsubscribed, 0), b.endedBy(r.outOfTime, skewSeconds)
+		b.shut = left || late
+		b.spent = b.endedBy(r.outOfCount, skewSeconds)
 	}
 	charged = make(map[message.ID]int, len(r.sends))
 	for _, id := range r.byTime() {
@@ -123,14 +135,11 @@ func (r *record) buckets(now int64, ts terms) (bs [len(triggers)]bucket, charged
 			continue // lapsed
 		}
 		if b := firstToExpire(&bs, func(b *bucket) bool {
-			return b.usable && b.at <= s.at && s.at < b.over && b.lasts <= r.reach(s, ts) && !b.full()
+			return b.usable && b.at <= s.at && s.at < b.over && b.lasts <= r.reach(s, ts) && b.room()
 		}); b != nil {
 			b.used++
 			charged[id] = b.place
 		}
-	}
-	for i := range bs { // last: a refusal spends a bucket, it does not move what was charged to it
-		bs[i].spent = r.outOfCount > 0 && bs[i].at <= r.outOfCount+skewSeconds
 	}
 	return bs, charged
 }
@@ -176,15 +185,16 @@ type ruling struct {
 }
 
 // reserve takes a slot for the message, if the user may be answered. A slot that the message holds and that is
-// still good stays; one whose allowance is over is exchanged for another.
+// still good stays; one whose allowance is over is exchanged for another, which is no second slot.
 func (r *record) reserve(id message.ID, now int64, ts terms) ruling {
 	bs, charged := r.buckets(now, ts)
-	if i, ok := charged[id]; ok && bs[i].inTime(now) && !bs[i].spent {
+	i, held := charged[id]
+	if held && bs[i].inTime(now) && !bs[i].spent {
 		if s := r.sends[id]; !s.confirmed {
 			s.at = max(s.at, now)
 			r.sends[id] = s
 		}
-		return ruling{Open, true, bs[i].ends}
+		return ruling{Open, held, bs[i].ends}
 	}
 	b := firstToExpire(&bs, func(b *bucket) bool { return b.open(now) })
 	if b == nil {
@@ -197,7 +207,7 @@ func (r *record) reserve(id message.ID, now int64, ts terms) ruling {
 	}
 	// Where our clock is behind the event's, the answer still comes after it.
 	r.sends[id] = sent{at: max(now, b.at), from: b.place}
-	return ruling{Open, false, b.ends}
+	return ruling{Open, held, b.ends}
 }
 
 // refusal says why no allowance has room.

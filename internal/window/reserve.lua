@@ -28,8 +28,6 @@ for i = 1, #flat, 2 do
   end
 end
 local unsubscribed, late, many = marks['unsubscribed'] or 0, marks['45015'] or 0, marks['45047'] or 0
-if late > 0 then late = late + skew end
-if many > 0 then many = many + skew end
 
 -- By time, then by the bytes of the id; Lua's own < would ask the server's locale.
 local function before(a, b)
@@ -42,14 +40,23 @@ local function before(a, b)
 end
 table.sort(order, before)
 
+-- A mark ends a bucket: what went later counted for another.
+local function ended_by(b, mark, slack)
+  if mark == 0 or b.at > mark + slack then return false end
+  b.over = math.min(b.over, mark + 1)
+  return true
+end
+
 -- The allowances.
 local buckets, longest, seen = {}, 0, unsubscribed > 0 or late > 0 or many > 0
 for i = 6, #ARGV, 4 do
-  local at, lasts = marks[ARGV[i]] or 0, tonumber(ARGV[i + 2])
-  local limit = tonumber(ARGV[i + 1])
-  buckets[#buckets + 1] = {place = #buckets + 1, at = at, over = at + lasts, ends = at + lasts - tonumber(ARGV[i + 3]),
-    limit = limit, used = 0, lasts = lasts, usable = at > 0 and limit ~= 0,
-    shut = at <= unsubscribed or at <= late, spent = many > 0 and at <= many}
+  local at, limit, lasts = marks[ARGV[i]] or 0, tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
+  local b = {place = #buckets + 1, at = at, over = at + lasts, ends = at + lasts - tonumber(ARGV[i + 3]),
+    limit = limit, used = 0, lasts = lasts, usable = at > 0 and limit ~= 0}
+  local gone, refused = ended_by(b, unsubscribed, 0), ended_by(b, late, skew)
+  b.shut = gone or refused
+  b.spent = ended_by(b, many, skew)
+  buckets[b.place] = b
   longest = math.max(longest, lasts)
   seen = seen or at > 0
 end
@@ -81,12 +88,13 @@ local function write(s)
 end
 
 local mine = sends[id]
-if mine and mine.charged and in_time(mine.charged) and not mine.charged.spent then
+local held = mine and mine.charged and 1 or 0
+if held == 1 and in_time(mine.charged) and not mine.charged.spent then
   if not mine.confirmed and now > mine.at then
     mine.at = now
     write(mine)
   end
-  return {0, 1, mine.charged.ends}
+  return {0, held, mine.charged.ends}
 end
 
 local from = first_to_expire(function(b) return in_time(b) and not b.spent and room(b) end)
@@ -119,4 +127,4 @@ for _, s in ipairs(left) do
 end
 -- Where our clock is behind the event's, the answer still comes after it.
 write({id = id, at = math.max(now, from.at), confirmed = false, from = from.place})
-return {0, 0, from.ends}
+return {0, held, from.ends}

@@ -115,7 +115,7 @@ const (
 // A Verdict is the answer to [Ledger.Reserve].
 type Verdict struct {
 	State State
-	Held  bool      // Open: this message held its slot already, nothing new was taken
+	Held  bool      // Open: this message had its slot already, and has one still
 	Until time.Time // Open: the slot is good for a send before this instant
 }
 
