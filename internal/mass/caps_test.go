@@ -43,8 +43,8 @@ func TestDecide(t *testing.T) {
 	}
 }
 
-func ok(room int) mass.Verdict     { return mass.Verdict{OK: true, Room: room} }
-func no(c mass.Cap) mass.Verdict   { return mass.Verdict{Cap: c} }
+func ok(room int) mass.Verdict   { return mass.Verdict{OK: true, Room: room} }
+func no(c mass.Cap) mass.Verdict { return mass.Verdict{Cap: c} }
 
 // Over a month of any sends, none goes beyond a cap, whatever the caps are; a refund makes room again.
 func TestNoSendGoesBeyondACap(t *testing.T) {

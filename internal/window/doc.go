@@ -21,7 +21,9 @@
 //
 // # Our rule
 //
-// WeChat says nothing about how the allowances of several actions combine for Official Accounts. Ours:
+// WeChat says nothing about how the allowances of several actions combine for Official Accounts (for mini programs it
+// says that they do not add up). We let them stand side by side; where WeChat counts less it answers 45047, which costs
+// one call, whereas counting too little would lose answers that it allows.
 //
 //	what                   counts
 //	an action's allowance  from the action's CreateTime, less a margin (60 s of 48 h, 10 s of 1 min) at its end
@@ -38,8 +40,8 @@
 //	                       or may have taken, is confirmed
 //
 // The record of a user is the latest time of each action, of unsubscribing and of each refusal, and the set of
-// our answers. Maximum and union forget neither order nor repetition into the result, so events may come twice, late
-// and in any order. For the same reason nothing special rebuilds a lost Redis: [Ledger.Event] with each
+// our answers. Order and repetition do not matter to a maximum and a union, so events may come twice, late and
+// in any order. For the same reason nothing special rebuilds a lost Redis: [Ledger.Event] with each
 // user's last actions and [Ledger.Confirm] with the answers sent since, in any order, make the record again.
 //
 // # Storage
