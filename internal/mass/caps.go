@@ -8,20 +8,24 @@ const (
 	MaxList = 10_000
 )
 
-// Caps are the mass-send caps of one account. A cap of 0 does not apply.
+// NoCap is a cap that does not exist; 0 is one that allows nothing.
+const NoCap = -1
+
+// Caps are the mass-send caps of one account.
 type Caps struct {
 	PerDay       int // calls of the account, whatever the scope
 	AllPerDay    int // calls to everyone
 	AllPerMonth  int // calls to everyone
 	UserPerMonth int // sends that one user receives
+	Observe      bool // count, and leave the refusing to WeChat
 }
 
 // DefaultCaps are WeChat's caps as of 2026-11-22.
 func DefaultCaps(t message.AccountType) Caps {
 	if t == message.SubscriptionAccount {
-		return Caps{PerDay: 1}
+		return Caps{PerDay: 1, AllPerDay: NoCap, AllPerMonth: NoCap, UserPerMonth: NoCap}
 	}
-	return Caps{AllPerDay: 1, AllPerMonth: 4, UserPerMonth: 4}
+	return Caps{PerDay: NoCap, AllPerDay: 1, AllPerMonth: 4, UserPerMonth: 4}
 }
 
 // A Scope is to whom a mass send goes.
@@ -76,7 +80,7 @@ type Verdict struct {
 	OK  bool
 	Cap Cap // not OK: the cap that is reached
 	// Room is for lists: a user may get the send if the lists of the month reached them fewer than Room times.
-	// Negative: there is no cap.
+	// [NoCap]: any user may.
 	Room int
 }
 
@@ -84,8 +88,11 @@ type Verdict struct {
 // fewer than [MinList] of them make no call. Its caller holds the counts, and reserves them in the same
 // transaction.
 func Decide(caps Caps, s Scope, n Counts) Verdict {
-	room := -1
-	if caps.UserPerMonth > 0 {
+	if caps.Observe {
+		return Verdict{OK: true, Room: NoCap}
+	}
+	room := NoCap
+	if caps.UserPerMonth >= 0 {
 		room = max(0, caps.UserPerMonth-n.AllMonth)
 	}
 	switch {
@@ -101,4 +108,4 @@ func Decide(caps Caps, s Scope, n Counts) Verdict {
 	return Verdict{OK: true, Room: room}
 }
 
-func reached(count, limit int) bool { return limit > 0 && count >= limit }
+func reached(count, limit int) bool { return limit >= 0 && count >= limit }

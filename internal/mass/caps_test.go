@@ -11,6 +11,9 @@ import (
 
 func TestDecide(t *testing.T) {
 	service, subscription := mass.DefaultCaps(message.ServiceAccount), mass.DefaultCaps(message.SubscriptionAccount)
+	none := mass.Caps{PerDay: mass.NoCap, AllPerDay: mass.NoCap, AllPerMonth: mass.NoCap, UserPerMonth: mass.NoCap}
+	observed := service
+	observed.Observe = true
 	for _, c := range []struct {
 		claim  string
 		caps   mass.Caps
@@ -18,10 +21,10 @@ func TestDecide(t *testing.T) {
 		counts mass.Counts
 		want   mass.Verdict
 	}{
-		{"a subscription account sends to all once a day", subscription, mass.All, mass.Counts{}, ok(-1)},
+		{"a subscription account sends to all once a day", subscription, mass.All, mass.Counts{}, ok(mass.NoCap)},
 		{"and not twice", subscription, mass.All, mass.Counts{Day: 1, AllDay: 1, AllMonth: 1}, no(mass.AccountDay)},
 		{"nor to a tag on the same day", subscription, mass.Tag, mass.Counts{Day: 1, AllDay: 1, AllMonth: 1}, no(mass.AccountDay)},
-		{"but on each of many days", subscription, mass.All, mass.Counts{AllMonth: 29}, ok(-1)},
+		{"but on each of many days", subscription, mass.All, mass.Counts{AllMonth: 29}, ok(mass.NoCap)},
 		{"a service account sends to all once a day", service, mass.All, mass.Counts{Day: 7}, ok(4)},
 		{"and not twice", service, mass.All, mass.Counts{AllDay: 1, AllMonth: 1}, no(mass.AllDay)},
 		{"the fourth of a month goes to all", service, mass.All, mass.Counts{AllMonth: 3}, ok(1)},
@@ -33,7 +36,9 @@ func TestDecide(t *testing.T) {
 		{"a tag may get 4 a month", service, mass.Tag, mass.Counts{TagMonth: 3}, ok(4)},
 		{"and not 5", service, mass.Tag, mass.Counts{TagMonth: 4}, no(mass.UserMonth)},
 		{"sends to all count for a tag", service, mass.Tag, mass.Counts{AllMonth: 2, TagMonth: 2}, no(mass.UserMonth)},
-		{"a cap of 0 does not apply", mass.Caps{}, mass.All, mass.Counts{Day: 9, AllDay: 9, AllMonth: 9}, ok(-1)},
+		{"a cap of 0 allows nothing", mass.Caps{}, mass.Tag, mass.Counts{}, no(mass.AccountDay)},
+		{"without caps anything goes", none, mass.All, mass.Counts{Day: 9, AllDay: 9, AllMonth: 9}, ok(mass.NoCap)},
+		{"caps that are only observed refuse nothing", observed, mass.All, mass.Counts{AllDay: 1, AllMonth: 4}, ok(mass.NoCap)},
 	} {
 		t.Run(c.claim, func(t *testing.T) {
 			if got := mass.Decide(c.caps, c.scope, c.counts); got != c.want {
@@ -49,7 +54,7 @@ func no(c mass.Cap) mass.Verdict { return mass.Verdict{Cap: c} }
 // Over a month of any sends, none goes beyond a cap, whatever the caps are; a refund makes room again.
 func TestNoSendGoesBeyondACap(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		limit := rapid.IntRange(0, 5)
+		limit := rapid.IntRange(mass.NoCap, 5)
 		caps := mass.Caps{
 			PerDay: limit.Draw(t, "per day"), AllPerDay: limit.Draw(t, "all per day"),
 			AllPerMonth: limit.Draw(t, "all per month"), UserPerMonth: limit.Draw(t, "user per month"),
@@ -58,7 +63,7 @@ func TestNoSendGoesBeyondACap(t *testing.T) {
 		lists := 0 // that reached one user
 		var made []mass.Scope
 		within := func(what string, count, limit int) {
-			if limit > 0 && count > limit {
+			if limit >= 0 && count > limit {
 				t.Fatalf("%s: %d, cap %d", what, count, limit)
 			}
 		}
@@ -95,6 +100,7 @@ func TestNoSendGoesBeyondACap(t *testing.T) {
 			within("calls of the day", n.Day, caps.PerDay)
 			within("to all of the day", n.AllDay, caps.AllPerDay)
 			within("to all of the month", n.AllMonth, caps.AllPerMonth)
+			within("to one user by lists", lists, caps.UserPerMonth)
 		}
 	})
 }
