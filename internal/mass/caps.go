@@ -13,10 +13,10 @@ const NoCap = -1
 
 // Caps are the mass-send caps of one account.
 type Caps struct {
-	PerDay       int // calls of the account, whatever the scope
-	AllPerDay    int // calls to everyone
-	AllPerMonth  int // calls to everyone
-	UserPerMonth int // sends that one user receives
+	PerDay       int  // calls of the account, whatever the scope
+	AllPerDay    int  // calls to everyone
+	AllPerMonth  int  // calls to everyone
+	UserPerMonth int  // sends that one user receives
 	Observe      bool // count, and leave the refusing to WeChat
 }
 
