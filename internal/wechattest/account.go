@@ -49,10 +49,19 @@ func (a *Account) Settings() Settings { return a.set.Load().Settings.clone() }
 
 // Change changes the account's settings; calls that are under way keep the old ones.
 func (a *Account) Change(f func(*Settings)) error {
+	return a.changed(func(s *Settings) error {
+		f(s)
+		return nil
+	})
+}
+
+func (a *Account) changed(f func(*Settings) error) error {
 	a.change.Lock()
 	defer a.change.Unlock()
 	s := a.Settings()
-	f(&s)
+	if err := f(&s); err != nil {
+		return err
+	}
 	if old := a.set.Load(); s.AppID != old.AppID {
 		return fmt.Errorf("account %s: the appid cannot change", old.AppID)
 	}

@@ -27,6 +27,7 @@ const (
 	badArgs             = 40097
 	badSecret           = 40125
 	tooFewOpenIDs       = 40130
+	badWxName           = 40132
 	badTagID            = 40152
 	badCallerIP         = 40164
 	badPagePath         = 40165
@@ -38,6 +39,7 @@ const (
 	mediaDataMissing    = 41005
 	mediaIDMissing      = 41006
 	openIDMissing       = 41009
+	badSubscribePage    = 41030
 	tokenExpired        = 42001
 	massTooFast         = 42010
 	getNeeded           = 43001
@@ -97,8 +99,10 @@ var texts = map[int]string{
 	badArgs:             "invalid args",
 	badSecret:           "invalid appsecret",
 	tooFewOpenIDs:       "invalid openid list size, at least two openid",
+	badWxName:           "invalid wechat id",
 	badTagID:            "invalid group id",
 	badPagePath:         "invalid weapp pagepath",
+	badSubscribePage:    "invalid page path",
 	duplicateIn60s:      "The message is duplicate in 60 seconds",
 	secretFrozen:        "invalid appsecret, it has been frozen",
 	tokenMissing:        "access_token missing",

@@ -143,6 +143,16 @@ func (s *Sim) Struck(id int) int64 {
 	return 0
 }
 
+func (fs *faults) list() []FaultState {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	all := make([]FaultState, 0, len(fs.rules))
+	for _, r := range fs.rules {
+		all = append(all, FaultState{r.id, r.struck, r.Fault})
+	}
+	return all
+}
+
 // draw is the fault that strikes the call at this moment, nil mostly.
 func (fs *faults) draw(c *call, when Moment) *Fault {
 	if !fs.any.Load() {

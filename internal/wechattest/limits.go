@@ -39,7 +39,6 @@ func DefaultLimits(t Type) map[string]Limit {
 			PathSubscribe:   {PerDay: 100_000},
 			PathCustom:      {PerDay: 50_000},
 			PathMassSend:    {PerDay: 100, PerMinute: 60},
-			PathMassPreview: {PerDay: 100},
 			PathMediaUpload: {PerDay: 500},
 			PathUsers:       {PerDay: 100},
 		}
@@ -51,7 +50,6 @@ func DefaultLimits(t Type) map[string]Limit {
 		PathSubscribe:   {PerDay: 100_000},
 		PathCustom:      {PerDay: 500_000},
 		PathMassSend:    {PerDay: 100, PerMinute: 60},
-		PathMassPreview: {PerDay: 100},
 		PathMassDelete:  {PerDay: 10},
 		PathMediaUpload: {PerDay: 100_000},
 		PathUsers:       {PerDay: 500},

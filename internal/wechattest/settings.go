@@ -38,6 +38,8 @@ type Settings struct {
 	Tags         []Tag         `yaml:"tags"`
 	MiniPrograms []MiniProgram `yaml:"mini_programs"` // bound to the account
 
+	WxNames map[string]string `yaml:"wx_names"` // WeChat id → openid, for previews
+
 	Closed map[string]int   `yaml:"closed"` // API → code that answers every call of it: 48001, 48004, 45087 …
 	Limits map[string]Limit `yaml:"limits"` // API → limit in place of the one in [DefaultLimits]
 	// OnlyAccepted counts towards the quota only calls that were answered 0. Which calls WeChat counts is
@@ -89,9 +91,9 @@ const (
 
 // A Limit is how often one API may be called. Zero is no limit.
 type Limit struct {
-	PerDay    int64 `yaml:"per_day"`    // more: 45009
-	PerMinute int64 `yaml:"per_minute"` // more in one minute of the clock: 45011
-	PerSecond int64 `yaml:"per_second"` // more in one second of the clock: 45011
+	PerDay    int64 `yaml:"per_day" json:"per_day,omitempty"`       // more: 45009
+	PerMinute int64 `yaml:"per_minute" json:"per_minute,omitempty"` // more in one minute of the clock: 45011
+	PerSecond int64 `yaml:"per_second" json:"per_second,omitempty"` // more in one second of the clock: 45011
 }
 
 // settings are an account's Settings made ready for use; they never change.
@@ -107,6 +109,7 @@ type settings struct {
 
 func (s Settings) clone() Settings {
 	s.Closed, s.Limits, s.Window = maps.Clone(s.Closed), maps.Clone(s.Limits), maps.Clone(s.Window)
+	s.WxNames = maps.Clone(s.WxNames)
 	s.Whitelist, s.Materials = slices.Clone(s.Whitelist), slices.Clone(s.Materials)
 	s.Templates, s.Tags, s.MiniPrograms = slices.Clone(s.Templates), slices.Clone(s.Tags), slices.Clone(s.MiniPrograms)
 	return s

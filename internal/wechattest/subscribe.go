@@ -1,7 +1,5 @@
 package wechattest
 
-const badSubscribePage = 41030
-
 // sendSubscribe is POST /cgi-bin/message/subscribe/bizsend: each permission of the user pays for one
 // message. The user need not follow the account.
 func sendSubscribe(c *call) *refusal {

@@ -81,19 +81,19 @@ func (w *witness) on(now time.Time) *dayCount {
 
 // Calls are the witness's own counts of one API of one account, apart from the quota that it enforces.
 type Calls struct {
-	Arrived  int64          // calls that count towards a quota: with a valid token, or token calls
-	Accepted int64          // sends that were accepted
-	Struck   int64          // calls that an injected fault answered
-	Refused  map[int]int64  // by errcode
-	ByDay    map[string]Day // by Beijing day, 2006-01-02
-	Max60s   int64          // most arrivals in any 60 s
-	Max1s    int64          // most arrivals in any second
+	Arrived  int64          `json:"arrived"`  // calls that count towards a quota: with a valid token, or token calls
+	Accepted int64          `json:"accepted"` // sends that were accepted
+	Struck   int64          `json:"struck"`   // calls that an injected fault answered
+	Refused  map[int]int64  `json:"refused"`  // by errcode
+	ByDay    map[string]Day `json:"by_day"`   // by Beijing day, 2006-01-02
+	Max60s   int64          `json:"max_60s"`  // most arrivals in any 60 s
+	Max1s    int64          `json:"max_1s"`   // most arrivals in any second
 }
 
 // A Day is one Beijing day's part of [Calls].
 type Day struct {
-	Arrived  int64
-	Accepted int64
+	Arrived  int64 `json:"arrived"`
+	Accepted int64 `json:"accepted"`
 }
 
 func (m *meter) calls() Calls {

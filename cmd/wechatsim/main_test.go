@@ -1,0 +1,121 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// start runs the command until stop is called, which gives its exit code.
+func start(t *testing.T, args ...string) (url string, stop func() int) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	r, w := io.Pipe()
+	code := make(chan int, 1)
+	var complaints bytes.Buffer
+	go func() {
+		code <- run(ctx, args, w, &complaints)
+		_ = w.Close()
+	}()
+	line, _ := bufio.NewReader(r).ReadString('\n')
+	_, rest, ok := strings.Cut(line, "http://")
+	if !ok {
+		cancel()
+		t.Fatalf("exit %d: %s%s", <-code, line, &complaints)
+	}
+	address, _, _ := strings.Cut(rest, " ")
+	return "http://" + address, func() int {
+		cancel()
+		return <-code
+	}
+}
+
+func fetch(t *testing.T, url, body string) map[string]any {
+	t.Helper()
+	resp, err := http.Post(url, "application/json", strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var out map[string]any
+	if err := json.NewDecoder(resp.Body).Decode(&out); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func TestServesUntilItIsStopped(t *testing.T) {
+	for name, args := range map[string][]string{
+		"without a scenario": {"--listen", "127.0.0.1:0"},
+		"with the example":   {"--listen", "127.0.0.1:0", "--latency", "0", "--scenario", "../../examples/wechatsim.yaml"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			url, stop := start(t, args...)
+			out := fetch(t, url+"/cgi-bin/stable_token",
+				`{"grant_type":"client_credential","appid":"wx0000000000000001","secret":"00000000000000000000000000000001"}`)
+			if out["access_token"] == nil {
+				t.Errorf("no token: %v", out)
+			}
+			if code := stop(); code != 0 {
+				t.Errorf("exit %d, want 0", code)
+			}
+		})
+	}
+}
+
+func TestBadInputEndsWith2AndOneLine(t *testing.T) {
+	file := func(text string) string {
+		name := filepath.Join(t.TempDir(), "s.yaml")
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	for name, c := range map[string]struct {
+		args []string
+		says string
+	}{
+		"an unknown flag":       {[]string{"--port", "1"}, "unknown flag --port"},
+		"an argument":           {[]string{"now"}, "unexpected argument now"},
+		"a bad latency":         {[]string{"--latency", "soon"}, `latency "soon"`},
+		"a missing file":        {[]string{"--scenario", "/nowhere.yaml"}, "/nowhere.yaml"},
+		"an unknown key":        {[]string{"--scenario", file("accounts: [{apid: x}]")}, "field apid not found"},
+		"no accounts":           {[]string{"--scenario", file("seed: 1")}, "accounts: at least one"},
+		"an account without id": {[]string{"--scenario", file("accounts: [{secret: x}]")}, "appid and secret"},
+		"an unknown API":        {[]string{"--scenario", file("accounts: [{appid: a, secret: b, limits: {nope: {per_day: 1}}}]")}, `API "nope"`},
+		"a bad fault":           {[]string{"--scenario", file("accounts: [{appid: a, secret: b}]\nfaults: [{kind: boom}]")}, `kind "boom"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var out, complaints bytes.Buffer
+			if code := run(t.Context(), c.args, &out, &complaints); code != 2 {
+				t.Errorf("exit %d, want 2", code)
+			}
+			if !strings.Contains(complaints.String(), c.says) || !strings.HasPrefix(complaints.String(), "wechatsim: ") {
+				t.Errorf("says %q, want %q", &complaints, c.says)
+			}
+		})
+	}
+	var out, complaints bytes.Buffer
+	if code := run(t.Context(), []string{"--listen", "256.0.0.1:x"}, &out, &complaints); code != 1 {
+		t.Errorf("an address that cannot be listened on: exit %d, want 1", code)
+	}
+}
+
+func TestHelp(t *testing.T) {
+	var out, complaints bytes.Buffer
+	if code := run(t.Context(), []string{"--help"}, &out, &complaints); code != 0 {
+		t.Errorf("exit %d", code)
+	}
+	for _, word := range []string{"--listen", "--scenario", "--latency", "/_sim/state"} {
+		if !strings.Contains(out.String(), word) {
+			t.Errorf("the help does not mention %s:\n%s", word, &out)
+		}
+	}
+}
