@@ -40,7 +40,6 @@ type acceptLog struct {
 	mode   atomic.Int32
 	total  atomic.Uint64
 	mu     sync.Mutex
-	first  uint64 // seq of the first record of chunks[0]
 	chunks []*logChunk
 }
 

@@ -8,8 +8,7 @@ import (
 
 // getQuota is POST /cgi-bin/openapi/quota/get (/doc/service/api/apimanage/).
 func getQuota(c *call) *refusal {
-	path := string(text(field(c.body, "cgi_path")))
-	ep := c.sim.routes[path]
+	ep := c.sim.routes[string(text(field(c.body, "cgi_path")))]
 	if ep == nil {
 		return refuse(badCGIPath)
 	}
