@@ -63,7 +63,7 @@ func TestFaults(t *testing.T) {
 					t.Errorf("got %d %s %v", status, body, err)
 				}
 				b.accepted(accepted)
-				if b.sim.Struck(id) != 1 || b.shop.Used(PathTemplate) != 1 {
+				if b.sim.Struck(id) != 1 || b.shop.Used(PathTemplate) != 1 || b.shop.Calls(PathTemplate).Struck != 1 {
 					t.Error("the fault struck not once, or the call did not count")
 				}
 				if _, body, err := b.over(srv.URL); err != nil || !bytes.Contains(body, []byte(`"errcode":0`)) {

@@ -156,6 +156,9 @@ func faultBefore(c *call) *refusal {
 		c.sim.hang(f.For)
 		return nil
 	case f.Kind == Errcode:
+		if c.account != nil {
+			c.meter().damaged()
+		}
 		return refuse(f.Code)
 	default:
 		c.strike = f

@@ -83,7 +83,7 @@ func (w *witness) on(now time.Time) *dayCount {
 type Calls struct {
 	Arrived  int64          `json:"arrived"`  // calls that count towards a quota: with a valid token, or token calls
 	Accepted int64          `json:"accepted"` // sends that were accepted
-	Struck   int64          `json:"struck"`   // calls that an injected fault answered
+	Struck   int64          `json:"struck"`   // calls that an injected fault answered or damaged
 	Refused  map[int]int64  `json:"refused"`  // by errcode
 	ByDay    map[string]Day `json:"by_day"`   // by Beijing day, 2006-01-02
 	Max60s   int64          `json:"max_60s"`  // most arrivals in any 60 s
