@@ -1,0 +1,210 @@
+package postgres
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/hongyan-dispatch/hongyan/message"
+	"github.com/hongyan-dispatch/hongyan/outcome"
+)
+
+// A batch is what one transaction writes.
+type batch struct {
+	ops     []*op // in id order, an id once
+	parcels []message.ID
+}
+
+// gather takes the next batch from the queue. An id that is in it already waits for the next. False: nothing to do.
+func (c *Committer) gather() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.b.ops, c.b.parcels = c.b.ops[:0], nil
+	seen := make(map[message.ID]struct{}, min(len(c.queue), c.o.MaxRows))
+	rest := c.queue[:0]
+	for i, o := range c.queue {
+		if len(c.b.ops) == c.o.MaxRows {
+			rest = append(rest, c.queue[i:]...)
+			break
+		}
+		if o.kind == opClaim && o.fate.Load() == left {
+			continue // nobody waits for it, and nothing was written
+		}
+		if _, ok := seen[o.m.ID]; ok {
+			rest = append(rest, o)
+			continue
+		}
+		seen[o.m.ID] = struct{}{}
+		c.b.ops = append(c.b.ops, o)
+	}
+	clear(c.queue[len(rest):])
+	c.queue = rest
+	n := min(len(c.parcels), c.o.MaxRows)
+	c.b.parcels, c.parcels = c.parcels[:n:n], c.parcels[n:]
+	slices.SortFunc(c.b.ops, func(a, b *op) int { return bytes.Compare(a.m.ID[:], b.m.ID[:]) })
+	for _, o := range c.b.ops {
+		o.fresh = o.fresh || !c.rowsExpected
+	}
+	return len(c.b.ops) > 0 || len(c.b.parcels) > 0
+}
+
+// write brings the batch into the database, however often it must try, and answers its ops.
+func (c *Committer) write(ctx context.Context, b batch) {
+	unknown := false // was the last try's commit left unanswered
+	for try := 1; ; try++ {
+		err := c.openSession(ctx)
+		if err == nil {
+			if !unknown {
+				c.number++
+			}
+			began := time.Now()
+			t := &transaction{committer: c, batch: b, began: began}
+			if err = t.run(ctx); err != nil && faultOf(err) == faultCommitted && unknown {
+				err = t.recall(ctx)
+			}
+			switch faultOf(err) {
+			case faultNone:
+				if c.o.Committed != nil {
+					c.o.Committed(len(b.ops), time.Since(began))
+				}
+				c.finish(t)
+				return
+			case faultRow, faultCommitted:
+				c.split(ctx, b, err)
+				return
+			case faultAgain:
+				unknown = false
+			case faultUnknown:
+				unknown = true
+				c.closeSession()
+			}
+		}
+		if c.o.Failed != nil {
+			c.o.Failed(err, len(b.ops))
+		}
+		if !pause(ctx, backoff(try)) {
+			c.refuse(b, fmt.Errorf("%w: %w", ErrStopped, err))
+			return
+		}
+	}
+}
+
+// split tries the halves of a batch that the database refused, until the bad row stands alone.
+func (c *Committer) split(ctx context.Context, b batch, err error) {
+	if len(b.ops) < 2 {
+		if faultOf(err) == faultRow {
+			err = fmt.Errorf("%w: %w", ErrUnstorable, err)
+		}
+		c.refuse(b, err)
+		return
+	}
+	if c.o.Failed != nil {
+		c.o.Failed(err, len(b.ops))
+	}
+	half := len(b.ops) / 2
+	c.write(ctx, batch{ops: b.ops[:half:half], parcels: b.parcels})
+	c.write(ctx, batch{ops: b.ops[half:]})
+}
+
+func (c *Committer) refuse(b batch, err error) {
+	for _, o := range b.ops {
+		c.answer(o, err)
+	}
+}
+
+// finish keeps the books after a commit and answers the ops.
+func (c *Committer) finish(t *transaction) {
+	asked, granted := false, 0
+	for _, o := range t.ops {
+		switch {
+		case o.kind == opClaim:
+			asked = true
+			if o.claim.OK {
+				granted++
+			}
+		case o.kind == opSettle && !o.late:
+			if c.flights[o.claim.batch]--; c.flights[o.claim.batch] <= 0 {
+				delete(c.flights, o.claim.batch)
+			}
+		}
+	}
+	c.landed = c.landed[:0]
+	switch {
+	case granted > 0:
+		c.flights[c.number] = granted
+	case asked:
+		c.landed = append(c.landed, c.number)
+	}
+	if t.known > 0 || t.fresh > 0 {
+		c.rowsExpected = t.knownHits > 0 || t.fresh > 0 && 2*int(t.bodiesWritten) < t.fresh
+	}
+	for _, o := range t.ops {
+		switch {
+		case o.kind != opSettle && !o.fresh && !o.took: // no row, or decided: only the other way can tell
+			o.fresh = true
+			c.requeue(o)
+		case o.kind == opSettle && !o.took && !o.late && !t.explicit:
+			o.late = true // the claim was lost: the result goes into the timeline
+			c.requeue(o)
+		default:
+			c.answer(o, nil)
+		}
+	}
+}
+
+// landing are the in_flight rows that this batch's settles make superfluous.
+func (c *Committer) landing(ops []*op) []int64 {
+	list := slices.Clone(c.landed)
+	settles := map[int64]int{}
+	for _, o := range ops {
+		if o.kind == opSettle && !o.late {
+			settles[o.claim.batch]++
+		}
+	}
+	for b, n := range settles {
+		if n >= c.flights[b] {
+			list = append(list, b)
+		}
+	}
+	return list
+}
+
+func (c *Committer) openSession(ctx context.Context) error {
+	if c.session != nil && !c.session.conn.IsClosed() {
+		return nil
+	}
+	c.closeSession()
+	s, err := c.store.openSession(ctx)
+	if err != nil {
+		return err
+	}
+	err = s.prepare(ctx, sqlBegin, sqlCommit, sqlBeginBatch, sqlClaimKnown, sqlVerdictKnown, sqlFirstWrite, sqlBodies,
+		sqlSettleSent, sqlSettle, sqlInFlight, sqlLanded, sqlParcels, sqlEvidence, sqlEvents, sqlParked, sqlSuppress,
+		sqlGranted, sqlStates)
+	if err == nil && c.number == 0 {
+		err = s.conn.QueryRow(ctx, `SELECT batch FROM pod_batch WHERE pod = $1`, c.pod).Scan(&c.number)
+	}
+	if err != nil {
+		s.close()
+		return fmt.Errorf("open the committer's session: %w", err)
+	}
+	c.session = s
+	return nil
+}
+
+func (c *Committer) closeSession() {
+	if c.session != nil {
+		c.session.close()
+		c.session = nil
+	}
+}
+
+// uncounted is 1 for waiting: it gives the attempt back.
+func uncounted(o outcome.Outcome) int16 {
+	if o.Status == outcome.Parked && o.Reason != outcome.Backoff {
+		return 1
+	}
+	return 0
+}

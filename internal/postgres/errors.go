@@ -1,0 +1,70 @@
+package postgres
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// ErrStopped is what a [Committer] answers when its Run has ended.
+var ErrStopped = errors.New("postgres: the committer has stopped")
+
+var (
+	// ErrUnknownAccount is for names that no row may be made of: an empty name.
+	ErrUnknownAccount = errors.New("postgres: account without a name")
+	// ErrUnstorable is wrapped by errors about a message that Postgres cannot hold, such as text with a NUL byte.
+	// Nothing but that message is affected, and trying again is no use.
+	ErrUnstorable = errors.New("postgres: message cannot be stored")
+)
+
+// SQLSTATEs that we act upon (Postgres manual, appendix A).
+const (
+	stateUniqueViolation = "23505"
+	stateSerialization   = "40001"
+	stateDeadlock        = "40P01"
+	stateBatchCommitted  = "HY001" // our own, raised by begin_batch
+)
+
+func sqlState(err error) string {
+	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return pgErr.Code
+	}
+	return ""
+}
+
+// A fault says what to do about a transaction that failed.
+type fault int
+
+const (
+	faultNone      fault = iota
+	faultCommitted       // it had been committed before
+	faultAgain           // it was rolled back and may succeed when repeated
+	faultUnknown         // the session is gone, nobody knows what became of it
+	faultRow             // a row in it is bad
+)
+
+// faultOf sorts errors of a transaction. Everything that Postgres says about the data, and about statements, is
+// faultRow: it would come again, for that row. Everything it says about itself passes by.
+func faultOf(err error) fault {
+	if err == nil {
+		return faultNone
+	}
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok {
+		return faultUnknown
+	}
+	switch code := pgErr.Code; {
+	case code == stateBatchCommitted:
+		return faultCommitted
+	case strings.HasPrefix(code, "40"), // serialization failure, deadlock
+		strings.HasPrefix(code, "53"), // out of connections, memory, disk
+		strings.HasPrefix(code, "55"), // lock not available, object in use
+		strings.HasPrefix(code, "57"), // cancelled by a timeout, shutting down
+		strings.HasPrefix(code, "58"), // input and output
+		strings.HasPrefix(code, "25"), // read-only: we are connected to a replica now
+		strings.HasPrefix(code, "08"):
+		return faultAgain
+	}
+	return faultRow
+}

@@ -1,0 +1,98 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// The states of a gate.
+const (
+	GateOpen   = "open"
+	GateClosed = "closed" // until a time
+	GateBroken = "broken" // until a probe or a person opens it
+)
+
+// A Gate says whether an account may call an API now. A gate that has no row is open.
+type Gate struct {
+	Account   string
+	API       string // WeChat's path; empty: the whole account
+	State     string
+	Reason    string // a word for metrics, such as quota, secret, ip
+	ErrCode   int
+	Detail    string // WeChat's words
+	Since     time.Time
+	Until     time.Time // closed: until then; broken: not probed before; zero: none
+	ChangedAt time.Time
+}
+
+// Gates reads every gate that was ever closed; few, so pods poll it.
+func (s *Store) Gates(ctx context.Context) ([]Gate, error) {
+	rows, err := s.pool.Query(ctx, `
+		SELECT a.name, g.api, g.state, g.reason, g.errcode, g.detail, g.since, g.until, g.changed_at
+		FROM gate g JOIN account a ON a.id = g.account ORDER BY a.name, g.api`)
+	if err != nil {
+		return nil, fmt.Errorf("read gates: %w", err)
+	}
+	gates, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (Gate, error) {
+		g, err := pgx.RowToStructByPos[Gate](row)
+		if g.Until.Unix() == 0 {
+			g.Until = time.Time{}
+		}
+		return g, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read gates: %w", err)
+	}
+	return gates, nil
+}
+
+// CloseGate closes or breaks the gate that g names. A gate that is in that state already keeps its Since, and a
+// closed one its later Until; a broken gate is not made merely closed.
+func (s *Store) CloseGate(ctx context.Context, g Gate) error {
+	if g.State != GateClosed && g.State != GateBroken {
+		return fmt.Errorf("close gate: state %q: want closed or broken", g.State)
+	}
+	id, err := s.accountID(ctx, g.Account)
+	if err != nil {
+		return fmt.Errorf("close gate: %w", err)
+	}
+	until := g.Until
+	if until.IsZero() {
+		until = time.Unix(0, 0)
+	}
+	_, err = s.pool.Exec(ctx, `
+		INSERT INTO gate AS g (account, api, state, reason, errcode, detail, since, until)
+		VALUES (@account, @api, @state, @reason, @errcode, @detail, now(), @until)
+		ON CONFLICT (account, api) DO UPDATE SET state = excluded.state, reason = excluded.reason, errcode = excluded.errcode,
+			detail = excluded.detail, changed_at = now(),
+			since = CASE WHEN g.state = excluded.state THEN g.since ELSE now() END,
+			until = CASE WHEN g.state = 'closed' AND excluded.state = 'closed' THEN greatest(g.until, excluded.until) ELSE excluded.until END
+		WHERE g.state <> 'broken' OR excluded.state = 'broken'`, pgx.NamedArgs{
+		"account": id, "api": g.API, "state": g.State, "reason": clean(g.Reason), "errcode": g.ErrCode, "detail": clean(g.Detail), "until": until})
+	if err != nil {
+		return fmt.Errorf("close gate: %w", err)
+	}
+	return nil
+}
+
+// OpenGate opens a gate, and says whether it was not open. Where unchangedSince is not zero it opens only a gate
+// that nobody has touched since (its ChangedAt): a probe does not undo a newer refusal.
+func (s *Store) OpenGate(ctx context.Context, account, api string, unchangedSince time.Time) (bool, error) {
+	id, err := s.accountID(ctx, account)
+	if err != nil {
+		return false, fmt.Errorf("open gate: %w", err)
+	}
+	if unchangedSince.IsZero() {
+		unchangedSince = time.Unix(0, 0)
+	}
+	tag, err := s.pool.Exec(ctx, `
+		UPDATE gate SET state = 'open', reason = '', errcode = 0, detail = '', since = now(), until = 'epoch', changed_at = now()
+		WHERE account = $1 AND api = $2 AND state <> 'open' AND ($3::timestamptz = 'epoch' OR changed_at = $3)`, id, api, unchangedSince)
+	if err != nil {
+		return false, fmt.Errorf("open gate: %w", err)
+	}
+	return tag.RowsAffected() > 0, nil
+}

@@ -1,0 +1,111 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"time"
+
+	"github.com/golang-migrate/migrate/v4"
+	_ "github.com/golang-migrate/migrate/v4/database/pgx/v5" // the driver of pgx5:// URLs
+	"github.com/golang-migrate/migrate/v4/source"
+	"github.com/golang-migrate/migrate/v4/source/iofs"
+
+	"github.com/hongyan-dispatch/hongyan/sql"
+)
+
+// Migrate brings the database at url to the schema that this program was written for, and makes the partitions of
+// the days around now. Several processes may call it at once: one works, the others wait. A database that is
+// newer than the program is left alone, without error.
+func Migrate(ctx context.Context, url string) error {
+	m, err := migrator(url)
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	stop := context.AfterFunc(ctx, func() { m.GracefulStop <- true })
+	defer stop()
+	have, dirty, err := m.Version()
+	if err != nil && !errors.Is(err, migrate.ErrNilVersion) {
+		return fmt.Errorf("read migration state: %w", err)
+	}
+	want, err := wanted()
+	if err != nil {
+		return err
+	}
+	if have < want || dirty {
+		if err := m.Up(); err != nil && !errors.Is(err, migrate.ErrNoChange) {
+			return fmt.Errorf("migrate: %w", err)
+		}
+	}
+	s, err := Open(ctx, url, Options{Name: "hongyan migrate", MaxConns: 1, StatementTimeout: time.Minute})
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	return s.EnsurePartitions(ctx, time.Now())
+}
+
+// MigrationState compares the database at url with this program: the number of its last migration (0: none), the
+// number of ours, and whether a migration failed half way, which takes a person to mend.
+func MigrationState(_ context.Context, url string) (have, want uint, dirty bool, err error) {
+	m, err := migrator(url)
+	if err != nil {
+		return 0, 0, false, err
+	}
+	defer m.Close()
+	if want, err = wanted(); err != nil {
+		return 0, 0, false, err
+	}
+	have, dirty, err = m.Version()
+	if err != nil && !errors.Is(err, migrate.ErrNilVersion) {
+		return 0, want, false, fmt.Errorf("read migration state: %w", err)
+	}
+	return have, want, dirty, nil
+}
+
+func migrator(url string) (*migrate.Migrate, error) {
+	src, err := migrations()
+	if err != nil {
+		return nil, err
+	}
+	_, rest, ok := strings.Cut(url, "://")
+	if !ok {
+		return nil, errors.New("read database url: want postgres://user@host/database")
+	}
+	m, err := migrate.NewWithSourceInstance("iofs", src, "pgx5://"+rest)
+	if err != nil {
+		return nil, fmt.Errorf("open database for migration: %w", err)
+	}
+	return m, nil
+}
+
+func migrations() (source.Driver, error) {
+	src, err := iofs.New(sql.Migrations, "migrations")
+	if err != nil {
+		return nil, fmt.Errorf("read embedded migrations: %w", err)
+	}
+	return src, nil
+}
+
+// wanted is the number of the last migration in this program.
+func wanted() (uint, error) {
+	src, err := migrations()
+	if err != nil {
+		return 0, err
+	}
+	defer src.Close()
+	v, err := src.First()
+	for err == nil {
+		var next uint
+		if next, err = src.Next(v); err == nil {
+			v = next
+		}
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return 0, fmt.Errorf("read embedded migrations: %w", err)
+	}
+	return v, nil
+}

@@ -1,0 +1,159 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/hongyan-dispatch/hongyan/message"
+	"github.com/hongyan-dispatch/hongyan/outcome"
+)
+
+// ErrNotFound says that the ledger has no row for an id: it was never accepted here, was handed over and not yet
+// claimed, or is older than the retention.
+var ErrNotFound = errors.New("postgres: no such message")
+
+// A Status is everything that the ledger knows about a message.
+type Status struct {
+	Message     *message.Message // without a body where a campaign renders it
+	State       outcome.Status
+	Reason      outcome.Reason
+	Parcel      message.ID
+	Attempts    int
+	Claim       int32
+	Doubt       bool
+	ErrCode     int
+	MsgID       int64
+	FirstIntent time.Time
+	Intent      time.Time
+	Finished    time.Time // zero: not yet
+	Due         time.Time // parked until then; zero otherwise
+	Timeline    []Event   // oldest first
+}
+
+// An Event is one step of a message that the state row does not keep.
+type Event struct {
+	At      time.Time
+	Claim   int32
+	State   outcome.Status
+	Reason  outcome.Reason
+	ErrCode int
+	ErrMsg  string
+	RID     string
+	Note    string
+}
+
+// Status reads one message. The error wraps [ErrNotFound] where there is none.
+func (s *Store) Status(ctx context.Context, id message.ID) (Status, error) {
+	st, err := s.status(ctx, id)
+	if err != nil {
+		return Status{}, fmt.Errorf("status of %s: %w", id, err)
+	}
+	return st, nil
+}
+
+func (s *Store) status(ctx context.Context, id message.ID) (Status, error) {
+	var (
+		st      Status
+		m       = &message.Message{ID: id}
+		account int32
+		parcel  [16]byte
+		due     *time.Time
+		body    bodyRow
+	)
+	err := s.pool.QueryRow(ctx, `
+		SELECT m.account, m.kind::text, m.lane::text, m.state::text, m.reason::text, m.parcel, m.attempt, m.claim, m.doubt, m.errcode,
+			m.msgid, m.first_intent_at, m.intent_at, m.finished_at, p.due_at, `+bodySelect+`
+		FROM message m LEFT JOIN message_body b ON b.id = m.id LEFT JOIN parked p ON p.id = m.id
+		WHERE m.id = $1`, [16]byte(id)).
+		Scan(append([]any{&account, &m.Kind, &m.Lane, &st.State, &st.Reason, &parcel, &st.Attempts, &st.Claim, &st.Doubt, &st.ErrCode,
+			&st.MsgID, &st.FirstIntent, &st.Intent, &st.Finished, &due}, body.targets()...)...)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return st, ErrNotFound
+	}
+	if err != nil {
+		return st, err
+	}
+	for _, t := range []*time.Time{&st.FirstIntent, &st.Intent, &st.Finished} {
+		if t.Unix() == 0 {
+			*t = time.Time{}
+		}
+	}
+	if st.Reason == "none" {
+		st.Reason = ""
+	}
+	if due != nil {
+		st.Due = *due
+	}
+	st.Parcel = parcel
+	if err := body.into(m); err != nil {
+		return st, err
+	}
+	if m.Account, err = s.accountName(ctx, account); err != nil {
+		return st, err
+	}
+	st.Message = m
+	st.Timeline, err = s.timeline(ctx, id)
+	return st, err
+}
+
+func (s *Store) timeline(ctx context.Context, id message.ID) ([]Event, error) {
+	rows, err := s.pool.Query(ctx, `
+		SELECT at, claim, state::text, nullif(reason, 'none')::text, errcode, errmsg, rid, note
+		FROM event WHERE message_id = $1 ORDER BY at, claim`, [16]byte(id))
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (Event, error) {
+		var e Event
+		var reason *string
+		err := row.Scan(&e.At, &e.Claim, &e.State, &reason, &e.ErrCode, &e.ErrMsg, &e.RID, &e.Note)
+		if reason != nil {
+			e.Reason = outcome.Reason(*reason)
+		}
+		return e, err
+	})
+}
+
+// A CancelResult says whether a message was cancelled, and if not, what it is.
+type CancelResult struct {
+	Cancelled bool
+	State     outcome.Status
+}
+
+// Cancel ends a message that is accepted or parked. One that is being sent, or has ended, stays what it is; the
+// result says what. The error wraps [ErrNotFound] where there is no row.
+func (s *Store) Cancel(ctx context.Context, id message.ID) (CancelResult, error) {
+	var r CancelResult
+	err := s.inTx(ctx, func(tx pgx.Tx) error {
+		r = CancelResult{}
+		// The list first, then the message: the order in which the releaser locks them.
+		if _, err := tx.Exec(ctx, `DELETE FROM parked WHERE id = $1`, [16]byte(id)); err != nil {
+			return err
+		}
+		var claim int32
+		err := tx.QueryRow(ctx, `
+			UPDATE message SET state = 'cancelled', reason = 'cancelled', finished_at = now()
+			WHERE id = $1 AND state IN ('accepted', 'parked') RETURNING claim`, [16]byte(id)).Scan(&claim)
+		if errors.Is(err, pgx.ErrNoRows) {
+			err = tx.QueryRow(ctx, `SELECT state::text FROM message WHERE id = $1`, [16]byte(id)).Scan(&r.State)
+			if errors.Is(err, pgx.ErrNoRows) {
+				return ErrNotFound
+			}
+			return err
+		}
+		if err != nil {
+			return err
+		}
+		r = CancelResult{Cancelled: true, State: outcome.Cancelled}
+		_, err = tx.Exec(ctx, `INSERT INTO event (message_id, claim, state, reason) VALUES ($1, $2, 'cancelled', 'cancelled')`, [16]byte(id), claim)
+		return err
+	})
+	if err != nil {
+		return CancelResult{}, fmt.Errorf("cancel %s: %w", id, err)
+	}
+	return r, nil
+}
