@@ -28,6 +28,12 @@ type bundle struct {
 func setup(t *testing.T) *bundle {
 	t.Helper()
 	t.Parallel()
+	return setupAlone(t)
+}
+
+// setupAlone is setup for a test that no other may disturb.
+func setupAlone(t *testing.T) *bundle {
+	t.Helper()
 	url := devstack.Postgres(t, Migrate)
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	t.Cleanup(cancel)

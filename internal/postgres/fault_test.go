@@ -1,0 +1,248 @@
+package postgres
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hongyan-dispatch/hongyan/message"
+	"github.com/hongyan-dispatch/hongyan/outcome"
+)
+
+// A mute is a proxy before Postgres that can lose the next answer: what was asked is done, and the session breaks
+// before anybody hears of it.
+type mute struct {
+	listener net.Listener
+	server   string
+	armed    atomic.Bool
+	lost     atomic.Int64
+}
+
+func newMute(t *testing.T, server string) (m *mute, through string) {
+	t.Helper()
+	u, err := url.Parse(server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	m = &mute{listener: l, server: u.Host}
+	go m.serve()
+	u.Host = l.Addr().String()
+	return m, u.String()
+}
+
+func (m *mute) serve() {
+	for {
+		client, err := m.listener.Accept()
+		if err != nil {
+			return
+		}
+		server, err := net.Dial("tcp", m.server)
+		if err != nil {
+			client.Close()
+			continue
+		}
+		go func() { io.Copy(server, client); server.Close() }()
+		go func() {
+			defer client.Close()
+			defer server.Close()
+			buf := make([]byte, 64<<10)
+			for {
+				n, err := server.Read(buf)
+				if n > 0 && m.armed.CompareAndSwap(true, false) {
+					m.lost.Add(1)
+					return
+				}
+				if _, werr := client.Write(buf[:n]); err != nil || werr != nil {
+					return
+				}
+			}
+		}()
+	}
+}
+
+func TestALostCommitIsNeitherRepeatedNorForgotten(t *testing.T) {
+	b := setup(t)
+	m, through := newMute(t, b.url)
+	store := open(t, through)
+	pod, err := store.StartPod(b.ctx, "pod", "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := store.NewCommitter(pod.ID, CommitterOptions{})
+	run(t, c)
+	b.claim(c, newMessage(), message.ID{}) // the session is open from here on
+	lose := func(what string, f func()) {
+		t.Helper()
+		before := m.lost.Load()
+		m.armed.Store(true)
+		f()
+		if m.lost.Load() != before+1 {
+			t.Fatalf("%s: no answer was lost", what)
+		}
+	}
+	p := newParcel(1)
+	keyed := newMessage()
+	keyed.Key = "k"
+	p.Messages = append(p.Messages, keyed)
+	b.accept(p)
+	handed := newMessage()
+	var claims [3]Claim
+	for i, m := range []*message.Message{p.Messages[0], keyed, handed} {
+		for range 2 { // a refused claim first turns the committer to its other way
+			lose("claim", func() {
+				if claim := b.claim(c, m, p.ID); claim.OK {
+					claims[i] = claim
+				}
+			})
+		}
+		if !claims[i].OK || claims[i].Number != 1 {
+			t.Fatalf("claim %d: %+v, want the first granted once", i, claims[i])
+		}
+		if b.claim(c, m, p.ID).OK {
+			t.Fatal("a claim was granted twice")
+		}
+	}
+	lose("plain settle", func() {
+		if !b.settle(c, p.Messages[0], claims[0], sent(1), Effects{}) {
+			t.Error("the settle that was committed reports no effect")
+		}
+	})
+	m.armed.Store(true) // of a transaction of several round trips, any may be lost
+	if !b.settle(c, keyed, claims[1], outcome.Outcome{Status: outcome.Parked, Reason: outcome.Backoff, Until: time.Now().Add(time.Hour)}, Effects{}) {
+		t.Error("the settle took no effect")
+	}
+	if s := b.wantState(keyed.ID, outcome.Parked, outcome.Backoff); len(s.Timeline) != 1 || s.Due.IsZero() {
+		t.Errorf("status %+v, want its effects once", s)
+	}
+	if s := b.wantState(p.Messages[0].ID, outcome.Sent, ""); len(s.Timeline) != 0 {
+		t.Errorf("timeline %+v, want none", s.Timeline)
+	}
+}
+
+func TestAcceptWhoseAnswerIsLostIsAccepted(t *testing.T) {
+	b := setup(t)
+	m, through := newMute(t, b.url)
+	store := open(t, through)
+	if _, _, err := store.AccountID(b.ctx, "shop"); err != nil {
+		t.Fatal(err)
+	}
+	for range 12 { // an Accept is several round trips: lose one answer after another
+		p := newParcel(3)
+		p.Messages[0].Key = p.Messages[0].ID.String()
+		m.armed.Store(true)
+		answers, err := store.Accept(b.ctx, []*message.Parcel{p}, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, a := range answers {
+			if !a.Accepted() {
+				t.Errorf("answer %+v, want accepted", a)
+			}
+		}
+	}
+	if n := b.count(`SELECT count(*) FROM message JOIN message_body USING (id)`); n != 36 {
+		t.Errorf("%d messages, want 36", n)
+	}
+}
+
+func TestADeadlockedBatchIsRepeated(t *testing.T) {
+	b := setup(t)
+	var failed atomic.Int64
+	c := b.committer(CommitterOptions{Failed: func(err error, _ int) {
+		if sqlState(err) == stateDeadlock {
+			failed.Add(1)
+		}
+	}})
+	p := newParcel(2)
+	b.accept(p)
+	first, last := p.Messages[0], p.Messages[1]
+	if message.ID(first.ID).String() > last.ID.String() {
+		first, last = last, first
+	}
+	tx, err := b.store.pool.Begin(b.ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback(b.ctx)
+	lock := func(id message.ID) error {
+		_, err := tx.Exec(b.ctx, `SELECT FROM message WHERE id = $1 FOR UPDATE`, [16]byte(id))
+		return err
+	}
+	if err := lock(last.ID); err != nil {
+		t.Fatal(err)
+	}
+	// A batch of both: it is queued whole, because the first claim's transaction waits for our lock on last.
+	var wg sync.WaitGroup
+	for _, m := range []*message.Message{last, first, newMessage()} {
+		wg.Go(func() {
+			if claim, err := c.Claim(b.ctx, m, p.ID); err != nil || !claim.OK {
+				t.Errorf("claim: %+v, %v", claim, err)
+			}
+		})
+	}
+	waitUntil(t, func() bool {
+		return b.count(`SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`) > 0
+	})
+	// Whichever of us Postgres ends, the batch must be written in the end.
+	if err := lock(first.ID); err != nil && sqlState(err) != stateDeadlock {
+		t.Fatal(err)
+	}
+	tx.Rollback(b.ctx)
+	wg.Wait()
+	t.Logf("%d batches were ended by a deadlock", failed.Load())
+}
+
+// waitUntil polls for something that another process does.
+func waitUntil(t *testing.T, done func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	for !done() {
+		if !pause(ctx, 5*time.Millisecond) {
+			t.Fatal("it did not come about within 30 s")
+		}
+	}
+}
+
+func TestAClaimWhoseCallerHasGoneIsGivenBack(t *testing.T) {
+	b := setup(t)
+	c := b.committer(CommitterOptions{})
+	p := newParcel(1)
+	m := p.Messages[0]
+	b.accept(p)
+	tx, err := b.store.pool.Begin(b.ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback(b.ctx)
+	if _, err := tx.Exec(b.ctx, `SELECT FROM message WHERE id = $1 FOR UPDATE`, [16]byte(m.ID)); err != nil {
+		t.Fatal(err)
+	}
+	ctx, leave := context.WithCancel(b.ctx)
+	gone := make(chan error)
+	go func() { _, err := c.Claim(ctx, m, p.ID); gone <- err }()
+	waitUntil(t, func() bool {
+		return b.count(`SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`) > 0
+	})
+	leave()
+	if err := <-gone; err == nil {
+		t.Error("the claim of a caller who left was answered")
+	}
+	if err := tx.Rollback(b.ctx); err != nil {
+		t.Fatal(err)
+	}
+	waitUntil(t, func() bool { return b.status(m.ID).State == outcome.Parked })
+	if s := b.status(m.ID); s.Attempts != 0 || s.Due.After(time.Now().Add(time.Minute)) {
+		t.Errorf("status %+v, want it parked, due, no attempt counted", s)
+	}
+}
