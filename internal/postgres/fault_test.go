@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"net"
@@ -9,6 +10,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/hongyan-dispatch/hongyan/message"
 	"github.com/hongyan-dispatch/hongyan/outcome"
@@ -163,43 +166,66 @@ func TestADeadlockedBatchIsRepeated(t *testing.T) {
 			failed.Add(1)
 		}
 	}})
-	p := newParcel(2)
+	p := newParcel(3)
 	b.accept(p)
-	first, last := p.Messages[0], p.Messages[1]
-	if message.ID(first.ID).String() > last.ID.String() {
+	plug, first, last := p.Messages[0], p.Messages[1], p.Messages[2]
+	if bytes.Compare(first.ID[:], last.ID[:]) > 0 {
 		first, last = last, first
 	}
-	tx, err := b.store.pool.Begin(b.ctx)
-	if err != nil {
+	plugged, other := b.locks(plug), b.locks(last)
+	// Our own patience is longer, so that Postgres ends the committer's transaction and not ours.
+	if _, err := other.Exec(b.ctx, `SET LOCAL deadlock_timeout = '20s'`); err != nil {
 		t.Fatal(err)
 	}
-	defer tx.Rollback(b.ctx)
-	lock := func(id message.ID) error {
-		_, err := tx.Exec(b.ctx, `SELECT FROM message WHERE id = $1 FOR UPDATE`, [16]byte(id))
-		return err
-	}
-	if err := lock(last.ID); err != nil {
-		t.Fatal(err)
-	}
-	// A batch of both: it is queued whole, because the first claim's transaction waits for our lock on last.
 	var wg sync.WaitGroup
-	for _, m := range []*message.Message{last, first, newMessage()} {
+	claim := func(m *message.Message) {
 		wg.Go(func() {
 			if claim, err := c.Claim(b.ctx, m, p.ID); err != nil || !claim.OK {
 				t.Errorf("claim: %+v, %v", claim, err)
 			}
 		})
 	}
-	waitUntil(t, func() bool {
-		return b.count(`SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`) > 0
-	})
-	// Whichever of us Postgres ends, the batch must be written in the end.
-	if err := lock(first.ID); err != nil && sqlState(err) != stateDeadlock {
+	claim(plug)
+	b.waitForLockWaiters(1)
+	claim(first) // these two are queued while the committer waits, and go in one batch
+	claim(last)
+	waitUntil(t, func() bool { c.mu.Lock(); defer c.mu.Unlock(); return len(c.queue) == 2 })
+	if err := plugged.Rollback(b.ctx); err != nil {
 		t.Fatal(err)
 	}
-	tx.Rollback(b.ctx)
+	waitUntil(t, func() bool { return b.status(plug.ID).State == outcome.Sending })
+	b.waitForLockWaiters(1) // for last, holding first
+	if _, err := other.Exec(b.ctx, `SELECT FROM message WHERE id = $1 FOR UPDATE`, [16]byte(first.ID)); err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Rollback(b.ctx); err != nil {
+		t.Fatal(err)
+	}
 	wg.Wait()
-	t.Logf("%d batches were ended by a deadlock", failed.Load())
+	if failed.Load() == 0 {
+		t.Error("no batch was ended by a deadlock")
+	}
+}
+
+// locks is a transaction that holds the message's row.
+func (b *bundle) locks(m *message.Message) pgx.Tx {
+	b.Helper()
+	tx, err := b.store.pool.Begin(b.ctx)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { tx.Rollback(context.Background()) })
+	if _, err := tx.Exec(b.ctx, `SELECT FROM message WHERE id = $1 FOR UPDATE`, [16]byte(m.ID)); err != nil {
+		b.Fatal(err)
+	}
+	return tx
+}
+
+func (b *bundle) waitForLockWaiters(n int) {
+	b.Helper()
+	waitUntil(b.T, func() bool {
+		return b.count(`SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`) >= n
+	})
 }
 
 // waitUntil polls for something that another process does.
@@ -220,20 +246,11 @@ func TestAClaimWhoseCallerHasGoneIsGivenBack(t *testing.T) {
 	p := newParcel(1)
 	m := p.Messages[0]
 	b.accept(p)
-	tx, err := b.store.pool.Begin(b.ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer tx.Rollback(b.ctx)
-	if _, err := tx.Exec(b.ctx, `SELECT FROM message WHERE id = $1 FOR UPDATE`, [16]byte(m.ID)); err != nil {
-		t.Fatal(err)
-	}
+	tx := b.locks(m)
 	ctx, leave := context.WithCancel(b.ctx)
 	gone := make(chan error)
 	go func() { _, err := c.Claim(ctx, m, p.ID); gone <- err }()
-	waitUntil(t, func() bool {
-		return b.count(`SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`) > 0
-	})
+	b.waitForLockWaiters(1)
 	leave()
 	if err := <-gone; err == nil {
 		t.Error("the claim of a caller who left was answered")
