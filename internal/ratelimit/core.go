@@ -1,0 +1,152 @@
+package ratelimit
+
+import (
+	"errors"
+	"time"
+)
+
+// A request is what a pod asks of the ledger and the pace in one call.
+type request struct {
+	holder string
+	// where the holder stands
+	seq   int64 // grows with every request of a day
+	spent int64 // tokens spent this day, in all
+	acked int64 // the spent that was answered last
+	held  int64 // tokens neither spent nor given back, free among them
+	// what it wants
+	want    int64 // slots; 0 is a report only
+	free    int64 // tokens at hand for them
+	bare    int64 // of the slots, those that need no token, because it is held already
+	maxWait int64 // µs; a later slot is of no use
+	urgent  bool
+	// the limits
+	perDay         int64
+	margin         int64 // ppm
+	reserve        int64 // ppm
+	open, reserved int64 // ns
+	rebuilt        bool  // without: where nothing is known of the key, say so
+}
+
+// A grant is the answer. Times are distances from the instant of the decision.
+type grant struct {
+	tokens   int64
+	n        int64         // slots
+	start    time.Duration // of the first slot, or of the next free one where none is given; negative: late already
+	interval time.Duration
+	left     int64         // tokens that this lane may still lease
+	leased   int64         // tokens that holders hold: they may come back
+	midnight time.Duration
+	pods     int64
+}
+
+var (
+	errUnknown = errors.New("quota is not known")
+	errOld     = errors.New("request is older than one already answered")
+)
+
+// otherDay is the answer to a request for a day that it is not.
+type otherDay int64
+
+func (d otherDay) Error() string { return "day is " + dateOf(int64(d)) }
+
+// core is the whole of a key's state: in Go what the Lua scripts keep in Redis.
+type core struct {
+	known bool
+	limit int64 // what WeChat told; 0: nothing
+	pace  pace
+	days  map[int64]*ledger
+}
+
+func (c *core) ledger(day int64) *ledger {
+	if c.days == nil {
+		c.days = map[int64]*ledger{}
+	}
+	if c.days[day] == nil {
+		c.days[day] = &ledger{holders: map[string]*holding{}}
+	}
+	return c.days[day]
+}
+
+// lease is lease.lua.
+func (c *core) lease(now, day int64, r request) (grant, error) {
+	if today := dayOf(now); day != today {
+		return grant{}, otherDay(today)
+	}
+	if !c.known && !r.rebuilt {
+		return grant{}, errUnknown
+	}
+	c.known = true
+	l := c.ledger(day)
+	if h := l.holders[r.holder]; h != nil && r.seq <= h.seq {
+		if r.seq < h.seq {
+			return grant{}, errOld
+		}
+		return c.answer(now, l, h, r, l.pods(h)), nil
+	}
+
+	l.lapse(now)
+	h := l.report(r)
+	pods := l.pods(h)
+	h.tokens, h.n, h.slots = 0, 0, slots{start: now}
+	if r.want > 0 {
+		s := c.pace.offer(now, r.urgent, r.open, r.reserved, pods)
+		h.slots = s
+		if s.start-now <= r.maxWait {
+			n := min(r.want, maxBlock, s.most)
+			h.tokens = l.grant(n-r.free-r.bare, c.left(l, r), pods)
+			h.n = min(n, h.tokens+r.free+r.bare)
+		}
+		if h.n > 0 {
+			c.pace.take(s, h.n)
+		}
+		h.leased += h.tokens
+		l.leased += h.tokens
+	}
+	h.until = 0
+	if r.want > 0 || h.leased > 0 {
+		h.until = now + leaseFor.Microseconds()
+	}
+	return c.answer(now, l, h, r, pods), nil
+}
+
+func (c *core) left(l *ledger, r request) int64 {
+	limit := r.perDay
+	if c.limit > 0 {
+		limit = c.limit
+	}
+	return max(0, r.allowed(limit)-l.used-l.other-l.leased)
+}
+
+func (c *core) answer(now int64, l *ledger, h *holding, r request, pods int64) grant {
+	return grant{
+		tokens:   h.tokens,
+		n:        h.n,
+		start:    micros(h.slots.start - now),
+		interval: time.Duration(h.slots.interval),
+		left:     c.left(l, r),
+		leased:   l.leased,
+		midnight: micros(microsToMidnight(now)),
+		pods:     pods,
+	}
+}
+
+// sync is sync.lua.
+func (c *core) sync(now, day, limit, used int64) error {
+	if today := dayOf(now); day != today {
+		return otherDay(today)
+	}
+	c.known = true
+	if limit > 0 {
+		c.limit = limit
+	}
+	c.ledger(day).sync(used)
+	return nil
+}
+
+// slow is slow.lua.
+func (c *core) slow(now int64) time.Duration {
+	c.known = true
+	return micros(c.pace.slowDown(now) - now)
+}
+
+func micros(n int64) time.Duration { return time.Duration(n) * time.Microsecond }

@@ -1,0 +1,87 @@
+package ratelimit
+
+// ledger is one day's book of one key: used + other + Σ leased never exceeds what the day allows.
+//
+// A holder (one pod has two, one of them for urgent) does not report changes but where it stands: how much it
+// has spent today in all and what it holds now. A report that is lost, repeated or late thus does no harm;
+// what a lost answer had granted is back with the next report.
+type ledger struct {
+	used    int64 // spent, and lapsed
+	leased  int64 // Σ of the holders'
+	other   int64 // spent by others on this account: what WeChat counted beyond used at the last sync
+	holders map[string]*holding
+}
+
+// holding is what the ledger knows of one holder.
+type holding struct {
+	seq    int64 // of its last report
+	spent  int64
+	leased int64
+	lapsed int64 // leased until it fell silent for 30 s; counted in used, and taken back out if it returns
+	until  int64
+	// the answer to seq, for a call that the Redis client repeats
+	tokens int64
+	slots  slots
+	n      int64
+}
+
+// lapse counts as used what silent holders hold.
+func (l *ledger) lapse(now int64) {
+	for _, h := range l.holders {
+		if h.until != 0 && h.until <= now {
+			l.used += h.leased
+			l.leased -= h.leased
+			h.lapsed += h.leased
+			h.leased, h.until = 0, 0
+		}
+	}
+}
+
+// pods is how many holders leased lately; the one that asks is one of them.
+func (l *ledger) pods(asking *holding) int64 {
+	n := int64(0)
+	for _, h := range l.holders {
+		if h.until != 0 || h == asking {
+			n++
+		}
+	}
+	return n
+}
+
+// report books where a holder stands. The ledger may never have heard of it although it has spent: then
+// Redis has lost the record, and what the holder spent since it was last answered is booked.
+func (l *ledger) report(r request) *holding {
+	h := l.holders[r.holder]
+	if h == nil {
+		h = &holding{spent: r.acked}
+		l.holders[r.holder] = h
+	}
+	l.used += r.spent - h.spent - h.lapsed
+	l.leased += r.held - h.leased
+	h.seq, h.spent, h.leased, h.lapsed = r.seq, r.spent, r.held, 0
+	return h
+}
+
+// allowed is what a day with this limit allows a lane.
+func (r request) allowed(limit int64) int64 {
+	allowed := limit - limit*r.margin/1e6
+	if !r.urgent {
+		allowed -= limit * r.reserve / 1e6
+	}
+	return allowed
+}
+
+// grant gives a holder up to want tokens, and few where few are left, so that no pod sits on the last ones.
+func (l *ledger) grant(want, left, pods int64) int64 {
+	return max(0, min(want, left, max(1, left/(20*pods))))
+}
+
+// sync takes WeChat's own count. Tokens of the dead are no longer in doubt: WeChat has counted what they
+// spent.
+func (l *ledger) sync(used int64) {
+	for _, h := range l.holders {
+		l.used -= h.lapsed
+		h.lapsed = 0
+	}
+	l.other = max(0, used-l.used)
+}
