@@ -33,8 +33,8 @@ type grant struct {
 	n        int64         // slots
 	start    time.Duration // of the first slot, or of the next free one where none is given; negative: late already
 	interval time.Duration
-	left     int64         // tokens that this lane may still lease
-	leased   int64         // tokens that holders hold: they may come back
+	left     int64 // tokens that this lane may still lease
+	leased   int64 // tokens that holders hold: they may come back
 	midnight time.Duration
 	pods     int64
 }
@@ -150,3 +150,12 @@ func (c *core) slow(now int64) time.Duration {
 }
 
 func micros(n int64) time.Duration { return time.Duration(n) * time.Microsecond }
+
+// usage is usage.lua.
+func (c *core) usage(now, day int64) (book, error) {
+	if today := dayOf(now); day != today {
+		return book{}, otherDay(today)
+	}
+	l := c.ledger(day)
+	return book{known: c.known, limit: c.limit, used: l.used + l.other, leased: l.leased, factor: c.pace.factor(now)}, nil
+}

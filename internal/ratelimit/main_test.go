@@ -1,0 +1,117 @@
+package ratelimit
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/hongyan-dispatch/hongyan/internal/devstack"
+	"github.com/hongyan-dispatch/hongyan/outcome"
+)
+
+func TestMain(m *testing.M) { devstack.Main(m) }
+
+var template = Key{App: "wx0000000000000001", API: "/cgi-bin/message/template/send"}
+
+func connect(tb testing.TB) *redis.Client {
+	tb.Helper()
+	o, err := redis.ParseURL(devstack.Redis(tb))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	c := redis.NewClient(o)
+	tb.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// memory is a store without a server, for tests in a synctest bubble: one core that all pods share, which
+// lease.lua was tested to agree with.
+type memory struct {
+	latency time.Duration // of each call, half before and half after
+
+	mu     sync.Mutex
+	core   core
+	err    error // instead of any answer
+	locked bool
+	leases int
+}
+
+func (m *memory) do(f func(now int64) error) error {
+	time.Sleep(m.latency / 2)
+	defer time.Sleep(m.latency / 2)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.err != nil {
+		return m.err
+	}
+	return f(time.Now().UnixMicro())
+}
+
+func (m *memory) lease(_ context.Context, _ Key, day int64, r request) (g grant, err error) {
+	err = m.do(func(now int64) error {
+		m.leases++
+		g, err = m.core.lease(now, day, r)
+		return err
+	})
+	return g, err
+}
+
+func (m *memory) sync(_ context.Context, _ Key, day, limit, used int64) error {
+	return m.do(func(now int64) error { return m.core.sync(now, day, limit, used) })
+}
+
+func (m *memory) slow(context.Context, Key) (d time.Duration, err error) {
+	err = m.do(func(now int64) error { d = m.core.slow(now); return nil })
+	return d, err
+}
+
+func (m *memory) usage(_ context.Context, _ Key, day int64) (u book, err error) {
+	err = m.do(func(now int64) error { u, err = m.core.usage(now, day); return err })
+	return u, err
+}
+
+func (m *memory) lock(context.Context, Key) (mine bool, err error) {
+	err = m.do(func(int64) error { mine, m.locked = !m.locked, true; return nil })
+	return mine, err
+}
+
+func (m *memory) unlock(context.Context, Key) error {
+	return m.do(func(int64) error { m.locked = false; return nil })
+}
+
+func (m *memory) fail(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.err = err
+}
+
+func fixed(l Limits) func(Key) Limits { return func(Key) Limits { return l } }
+
+// keepRunning runs q until the test's end.
+func keepRunning(t *testing.T, q *Quota) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- q.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+}
+
+func refused(t *testing.T, err error, why outcome.Reason) *Refused {
+	t.Helper()
+	r, ok := errors.AsType[*Refused](err)
+	if !ok || r.Reason != why {
+		t.Fatalf("got %v, want a refusal by %s", err, why)
+	}
+	return r
+}
+
+var beijing = time.FixedZone("Asia/Shanghai", 8*60*60)
