@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"context"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -57,6 +58,18 @@ func laneIndex(l message.Lane) int {
 	}
 }
 
+// lines are the lanes whose waiting makes a pool ask.
+func (b *bucket) lines(p *pool) []*list.List {
+	if p.urgent {
+		return b.lanes[:1]
+	}
+	return b.lanes[1:]
+}
+
+func (b *bucket) waiting(p *pool) bool {
+	return slices.ContainsFunc(b.lines(p), func(line *list.List) bool { return line.Len() > 0 })
+}
+
 func (b *bucket) pool(lane int) *pool {
 	if lane == 0 {
 		return b.urgent
@@ -64,18 +77,20 @@ func (b *bucket) pool(lane int) *pool {
 	return b.open
 }
 
-// grant gives a lane what is due: urgent from its own pool or from everybody's.
+// grant gives a lane what is due: urgent from its own pool, whose slots nobody else can use, or from
+// everybody's.
 func (b *bucket) grant(lane int, token bool, now time.Time) (g give, at time.Time, ok bool) {
 	if now.Before(b.closed) {
 		return give{}, b.closed, false
 	}
-	hurry := lane == 0
-	g, at, ok = b.open.grant(now, token, hurry)
-	if ok || !hurry {
+	if lane > 0 {
+		return b.open.grant(now, token, false)
+	}
+	if g, at, ok = b.urgent.grant(now, token, true); ok {
 		return g, at, ok
 	}
-	g, urgentAt, ok := b.urgent.grant(now, token, hurry)
-	return g, sooner(at, urgentAt), ok
+	g, openAt, ok := b.open.grant(now, token, true)
+	return g, sooner(at, openAt), ok
 }
 
 // take is the short way: something is due and nobody is before us. b.mu is held.
@@ -213,8 +228,8 @@ func (b *bucket) step(now time.Time) {
 			w.done <- verdict{give: g}
 		}
 	}
-	wake = sooner(wake, b.ask(b.urgent, b.lanes[:1], now))
-	wake = sooner(wake, b.ask(b.open, b.lanes[1:], now))
+	wake = sooner(wake, b.ask(b.urgent, now))
+	wake = sooner(wake, b.ask(b.open, now))
 	if wake.IsZero() {
 		return
 	}
@@ -231,12 +246,13 @@ func (b *bucket) tick() {
 	b.step(time.Now())
 }
 
-// ask asks Redis for more if those who wait cannot be served from what is in hand. For bulk that is one
-// block at a time, whoever waits; urgent asks for as many as wait.
-func (b *bucket) ask(p *pool, lines []*list.List, now time.Time) (wake time.Time) {
+// ask asks Redis for a block if somebody waits and nothing is in hand. As no holder has more than one block
+// at a time, a line is never given out further ahead than 250 ms (or, at a slow pace, a slot for each pod),
+// however many wait: slots far ahead would find that those they were meant for have gone.
+func (b *bucket) ask(p *pool, now time.Time) (wake time.Time) {
 	need, bare := int64(0), int64(0)
 	var last time.Time
-	for _, line := range lines {
+	for _, line := range b.lines(p) {
 		for e := line.Front(); e != nil; e = e.Next() {
 			w := e.Value.(*waiter)
 			need++
@@ -249,17 +265,13 @@ func (b *bucket) ask(p *pool, lines []*list.List, now time.Time) (wake time.Time
 	if need == 0 || p.asking {
 		return time.Time{}
 	}
-	usable := min(p.slots(now), p.lease.tokens(now)+bare)
-	if usable >= need || usable > 0 && !p.urgent {
+	if min(p.slots(now), p.lease.tokens(now)+bare) > 0 {
 		return time.Time{}
 	}
 	if at := later(p.retryAt, b.closed); now.Before(at) {
 		return at
 	}
 	want := need
-	if p.urgent {
-		want -= usable
-	}
 	if now.Sub(p.asked) < 2*burst {
 		want = max(want, 2*p.taken) // the pace of the last block is the best guess for the next
 	}
@@ -271,13 +283,9 @@ func (b *bucket) ask(p *pool, lines []*list.List, now time.Time) (wake time.Time
 	return time.Time{}
 }
 
-// refuse ends the waiting of those in a pool's lanes of whom unless says nothing.
+// refuse ends the waiting of those in a pool's lanes for whom there is a reason why.
 func (b *bucket) refuse(p *pool, why func(*waiter) error) {
-	lines := b.lanes[1:]
-	if p.urgent {
-		lines = b.lanes[:1]
-	}
-	for _, line := range lines {
+	for _, line := range b.lines(p) {
 		for e := line.Front(); e != nil; {
 			w, next := e.Value.(*waiter), e.Next()
 			if err := why(w); err != nil {

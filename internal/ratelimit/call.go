@@ -166,7 +166,7 @@ func (b *bucket) keep(now time.Time) {
 	defer b.mu.Unlock()
 	for _, p := range []*pool{b.urgent, b.open} {
 		l := p.lease
-		idle := now.Sub(p.lastTake) >= idleAfter && (l.free > 0 || l.spent > l.acked)
+		idle := now.Sub(p.lastTake) >= idleAfter && (l.free > 0 || l.spent > l.acked) && !b.waiting(p)
 		renew := l.free+l.inHand > 0 && now.Sub(l.renewed) >= renewAfter
 		if p.asking || now.Before(p.errUntil.Add(time.Second)) || !idle && !renew {
 			continue
