@@ -36,7 +36,6 @@ type grant struct {
 	left     int64 // tokens that this lane may still lease
 	leased   int64 // tokens that holders hold: they may come back
 	midnight time.Duration
-	pods     int64
 }
 
 var (
@@ -81,14 +80,14 @@ func (c *core) lease(now, day int64, r request) (grant, error) {
 		if r.seq < h.seq {
 			return grant{}, errOld
 		}
-		return c.answer(now, l, h, r, l.pods(h)), nil
+		return c.answer(now, l, h, r), nil
 	}
 
 	l.lapse(now)
 	h := l.report(r)
-	pods := l.pods(h)
 	h.tokens, h.n, h.slots = 0, 0, slots{start: now}
 	if r.want > 0 {
+		pods := l.pods(h)
 		s := c.pace.offer(now, r.urgent, r.open, r.reserved, pods)
 		h.slots = s
 		if s.start-now <= r.maxWait {
@@ -106,7 +105,7 @@ func (c *core) lease(now, day int64, r request) (grant, error) {
 	if r.want > 0 || h.leased > 0 {
 		h.until = now + leaseFor.Microseconds()
 	}
-	return c.answer(now, l, h, r, pods), nil
+	return c.answer(now, l, h, r), nil
 }
 
 func (c *core) left(l *ledger, r request) int64 {
@@ -117,7 +116,7 @@ func (c *core) left(l *ledger, r request) int64 {
 	return max(0, r.allowed(limit)-l.used-l.other-l.leased)
 }
 
-func (c *core) answer(now int64, l *ledger, h *holding, r request, pods int64) grant {
+func (c *core) answer(now int64, l *ledger, h *holding, r request) grant {
 	return grant{
 		tokens:   h.tokens,
 		n:        h.n,
@@ -126,7 +125,6 @@ func (c *core) answer(now int64, l *ledger, h *holding, r request, pods int64) g
 		left:     c.left(l, r),
 		leased:   l.leased,
 		midnight: micros(microsToMidnight(now)),
-		pods:     pods,
 	}
 }
 

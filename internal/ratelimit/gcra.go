@@ -22,9 +22,11 @@ const (
 	slowest     = 50 // thousandths
 	slowStep    = 50 // thousandths
 	slowStepDur = 10 * time.Second
-	// stepped is where the next free instant lands when it lies further ahead than any lease can have put
-	// it: Redis' clock was set back.
-	stepped = burst
+	// farAhead (and a slot for each pod) is further than leases put the next free instant. One that lies
+	// beyond was left by Redis' clock before it was set back; it is brought to burst from now, which is about
+	// where the leases in use end. A clock set forward is not seen: slots that pods hold at that moment,
+	// about 250 ms of pace, may be used beside new ones, once.
+	farAhead = 5 * time.Second
 )
 
 // factor is the present share of the pace, in thousandths.
@@ -73,9 +75,8 @@ func (p *pace) offer(now int64, urgent bool, open, reserved, pods int64) slots {
 
 func (p *pace) line(now, next, interval, factor, pods int64) slots {
 	interval = ceilDiv(interval*1000, factor)
-	ahead := maxWaits.Microseconds() + max(burst.Microseconds(), ceilDiv(interval, 1000))
-	if next > now+ahead {
-		next = now + stepped.Microseconds()
+	if next > now+farAhead.Microseconds()+pods*ceilDiv(interval, 1000) {
+		next = now + burst.Microseconds()
 	}
 	closed := p.closed
 	if closed > now+time.Minute.Microseconds() {

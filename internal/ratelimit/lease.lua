@@ -10,8 +10,8 @@
 --       18 rebuilt (1 or 0)
 -- Times are microseconds, intervals nanoseconds.
 -- Returns {'day', today} | {'unknown'} | {'old'}
---       | {'ok', tokens, n, start - now, interval, left, leased, midnight - now, pods}
-local BURST, CREDIT, LEASE, MAX_WAIT, MINUTE = 250000, 50000, 30000000, 30000000, 60000000
+--       | {'ok', tokens, n, start - now, interval, left, leased, midnight - now}
+local BURST, CREDIT, LEASE, FAR_AHEAD, MINUTE = 250000, 50000, 30000000, 5000000, 60000000
 local BLOCK, TTL = 200, 259200 -- three days: yesterday's ledger outlives every pod that may still report to it
 
 local now = tonumber(ARGV[1])
@@ -21,7 +21,8 @@ if not now then
 end
 local today = math.floor((now + 28800000000) / 86400000000)
 if today ~= tonumber(ARGV[2]) then return {'day', today} end
-local known = redis.call('EXISTS', KEYS[3]) == 1
+local told = redis.call('HMGET', KEYS[3], 'open', 'reserved', 'closed', 'slow', 'slow_since', 'limit')
+local known = told[6] -- every script that knows the key sets limit
 if not known and ARGV[18] == '0' then return {'unknown'} end
 
 local holder, seq, spent, acked, held = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
@@ -43,14 +44,14 @@ local function record(h)
   for n in string.gmatch(s, '%S+') do r[#r + 1] = tonumber(n) end
   return {seq = r[1], spent = r[2], leased = r[3], lapsed = r[4], tokens = r[5], n = r[6], start = r[7], interval = r[8]}
 end
-local function keep(h, r)
-  redis.call('HSET', KEYS[1], '@' .. h, string.format('%.0f %.0f %.0f %.0f %.0f %.0f %.0f %.0f',
-    r.seq, r.spent, r.leased, r.lapsed, r.tokens, r.n, r.start, r.interval))
+local function written(r)
+  return string.format('%.0f %.0f %.0f %.0f %.0f %.0f %.0f %.0f',
+    r.seq, r.spent, r.leased, r.lapsed, r.tokens, r.n, r.start, r.interval)
 end
 
 local book = numbers(redis.call('HMGET', KEYS[1], 'used', 'leased', 'other'))
 local used, leased, other = book[1], book[2], book[3]
-local pace = numbers(redis.call('HMGET', KEYS[3], 'open', 'reserved', 'closed', 'slow', 'slow_since', 'limit'))
+local pace = numbers(told)
 
 local function left()
   local limit = tonumber(ARGV[13])
@@ -59,45 +60,42 @@ local function left()
   if not urgent then allowed = allowed - math.floor(limit * tonumber(ARGV[15]) / 1000000) end
   return math.max(0, allowed - used - other - leased)
 end
-local function pods()
-  local n = redis.call('ZCARD', KEYS[2])
-  if not redis.call('ZSCORE', KEYS[2], holder) then n = n + 1 end
-  return n
-end
-local function answer(r, n_pods)
-  return {'ok', r.tokens, r.n, r.start - now, r.interval, left(), leased, (today + 1) * 86400000000 - (now + 28800000000), n_pods}
+local function answer(r)
+  return {'ok', r.tokens, r.n, r.start - now, r.interval, left(), leased, (today + 1) * 86400000000 - (now + 28800000000)}
 end
 
 local r = record(holder)
 if r and seq < r.seq then return {'old'} end
-if r and seq == r.seq then return answer(r, pods()) end
+if r and seq == r.seq then return answer(r) end
 
 -- What silent holders hold counts as used.
 for _, h in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', whole(now))) do
   local gone = record(h)
   used, leased = used + gone.leased, leased - gone.leased
   gone.lapsed, gone.leased = gone.lapsed + gone.leased, 0
-  keep(h, gone)
+  redis.call('HSET', KEYS[1], '@' .. h, written(gone))
   redis.call('ZREM', KEYS[2], h)
   if h == holder then r = gone end
 end
 
 -- Where this holder stands.
+local first = not r -- of the day
 r = r or {spent = acked, leased = 0, lapsed = 0}
 used = used + spent - r.spent - r.lapsed
 leased = leased + held - r.leased
 r = {seq = seq, spent = spent, leased = held, lapsed = 0, tokens = 0, n = 0, start = now, interval = 0}
 
 -- What it gets.
-local n_pods = pods()
 if want > 0 then
+  if redis.call('ZADD', KEYS[2], whole(now + LEASE), holder) == 1 then redis.call('EXPIRE', KEYS[2], TTL) end
+  local pods = redis.call('ZCARD', KEYS[2]) -- that leased lately; this one is one of them
   local factor = 1000
   if pace[4] > 0 then
     factor = math.min(1000, pace[4] + 50 * math.floor(math.max(0, now - pace[5]) / 10000000))
   end
   local function line(next, interval)
     interval = ceil_div(interval * 1000, factor)
-    if next > now + MAX_WAIT + math.max(BURST, ceil_div(interval, 1000)) then next = now + BURST end
+    if next > now + FAR_AHEAD + pods * ceil_div(interval, 1000) then next = now + BURST end
     local closed = pace[3]
     if closed > now + MINUTE then closed = now end
     return math.max(next, closed, now - CREDIT), interval
@@ -110,30 +108,25 @@ if want > 0 then
   end
   r.start, r.interval = start, interval
   if start - now <= max_wait then
-    local most = math.max(1, math.floor(math.floor(BURST * 1000 / interval) / n_pods))
+    local most = math.max(1, math.floor(math.floor(BURST * 1000 / interval) / pods))
     local n = math.min(want, BLOCK, most)
     local rest = left()
-    r.tokens = math.max(0, math.min(n - free - bare, rest, math.max(1, math.floor(rest / (20 * n_pods)))))
+    r.tokens = math.max(0, math.min(n - free - bare, rest, math.max(1, math.floor(rest / (20 * pods)))))
     r.n = math.min(n, r.tokens + free + bare)
   end
-  if r.n > 0 then
-    redis.call('HSET', KEYS[3], field, whole(start + ceil_div(r.n * interval, 1000)))
-    redis.call('EXPIRE', KEYS[3], TTL)
-  end
+  if r.n > 0 then redis.call('HSET', KEYS[3], field, whole(start + ceil_div(r.n * interval, 1000))) end
   r.leased, leased = r.leased + r.tokens, leased + r.tokens
-end
-if not known then
-  redis.call('HSETNX', KEYS[3], 'limit', '0')
-  redis.call('EXPIRE', KEYS[3], TTL)
-end
-
-keep(holder, r)
-redis.call('HSET', KEYS[1], 'used', whole(used), 'leased', whole(leased))
-redis.call('EXPIRE', KEYS[1], TTL)
-if want > 0 or r.leased > 0 then
+elseif r.leased > 0 then
   redis.call('ZADD', KEYS[2], whole(now + LEASE), holder)
   redis.call('EXPIRE', KEYS[2], TTL)
 else
   redis.call('ZREM', KEYS[2], holder)
 end
-return answer(r, n_pods)
+
+redis.call('HSET', KEYS[1], '@' .. holder, written(r), 'used', whole(used), 'leased', whole(leased))
+if not known then redis.call('HSET', KEYS[3], 'limit', '0') end
+if first or not known then
+  redis.call('EXPIRE', KEYS[1], TTL)
+  redis.call('EXPIRE', KEYS[3], TTL)
+end
+return answer(r)

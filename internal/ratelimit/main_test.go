@@ -35,7 +35,8 @@ type memory struct {
 
 	mu     sync.Mutex
 	core   core
-	err    error // instead of any answer
+	err    error         // instead of any answer
+	step   time.Duration // its clock's distance from ours
 	locked bool
 	leases int
 }
@@ -48,7 +49,7 @@ func (m *memory) do(f func(now int64) error) error {
 	if m.err != nil {
 		return m.err
 	}
-	return f(time.Now().UnixMicro())
+	return f(time.Now().Add(m.step).UnixMicro())
 }
 
 func (m *memory) lease(_ context.Context, _ Key, day int64, r request) (g grant, err error) {
@@ -87,6 +88,12 @@ func (m *memory) fail(err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.err = err
+}
+
+func (m *memory) stepClock(by time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.step += by
 }
 
 func fixed(l Limits) func(Key) Limits { return func(Key) Limits { return l } }

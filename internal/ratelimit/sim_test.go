@@ -122,6 +122,78 @@ func TestThreePodsKeepThePaceAndUseIt(t *testing.T) {
 	}
 }
 
+func TestPodsThatDieLoseLittle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const lasts, quota = 130 * time.Second, 25000
+		limits := Limits{PerDay: quota, PerSecond: 200}
+		m := &memory{latency: time.Millisecond}
+		var w wire
+		var senders sync.WaitGroup
+		ctx, cancel := context.WithTimeout(t.Context(), lasts)
+		defer cancel()
+		// Three pods; every two seconds one is killed with what it holds, and another begins.
+		var kills []context.CancelFunc
+		begin := func() {
+			life, kill := context.WithCancel(ctx)
+			kills = append(kills, kill)
+			q := newQuota(m, "pod", fixed(limits))
+			// It does not Run: what is killed gives nothing back.
+			for range 64 {
+				senders.Go(func() { send(life, q, message.Bulk, &w, 5*time.Millisecond, 20*time.Millisecond) })
+			}
+		}
+		for range 3 {
+			begin()
+		}
+		for n := 0; ctx.Err() == nil; n++ {
+			time.Sleep(2 * time.Second)
+			kills[n]()
+			begin()
+		}
+		senders.Wait()
+		for _, kill := range kills {
+			kill()
+		}
+		if n := w.most(time.Minute); n > 12000 {
+			t.Errorf("%d calls in 60 s", n)
+		}
+		got := float64(len(w.calls)) / min(quota, 200*lasts.Seconds())
+		t.Logf("%d pods died; %d calls, %.3f of what was allowed", len(kills)-3, len(w.calls), got)
+		if len(w.calls) > quota || got < 0.95 {
+			t.Errorf("%d calls, %.3f of what was allowed", len(w.calls), got)
+		}
+	})
+}
+
+func TestRedisClockIsSet(t *testing.T) {
+	for _, by := range []time.Duration{2 * time.Minute, -2 * time.Minute, -3 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			time.Sleep(4 * time.Hour)
+			m := &memory{latency: time.Millisecond}
+			var w wire
+			var senders sync.WaitGroup
+			ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+			defer cancel()
+			for _, q := range pods(t, m, 3, Limits{PerDay: 1e6, PerSecond: 200}) {
+				for range 64 {
+					senders.Go(func() { send(ctx, q, message.Bulk, &w, 5*time.Millisecond, 20*time.Millisecond) })
+				}
+			}
+			time.Sleep(30 * time.Second)
+			m.stepClock(by)
+			senders.Wait()
+			n := w.most(time.Minute)
+			t.Logf("by %s: %d calls in 60 s", by, n)
+			if n > 12000+2*50 {
+				t.Errorf("by %s: %d calls in 60 s, more than a burst beyond 12000", by, n)
+			}
+			if n < 12000*90/100 {
+				t.Errorf("by %s: %d calls in 60 s, a stall of %.1f s", by, n, float64(12000-n)/200)
+			}
+		})
+	}
+}
+
 func TestUrgentDoesNotWaitBehindBulk(t *testing.T) {
 	for _, fifth := range []float64{0, 0.2} {
 		synctest.Test(t, func(t *testing.T) {

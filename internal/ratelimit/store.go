@@ -75,12 +75,12 @@ func (s *redisStore) lease(ctx context.Context, k Key, day int64, r request) (gr
 	if err != nil {
 		return grant{}, err
 	}
-	if len(answer) != 8 {
+	if len(answer) != 7 {
 		return grant{}, fmt.Errorf("lease script answered %d numbers", len(answer))
 	}
 	return grant{
 		tokens: answer[0], n: answer[1], start: micros(answer[2]), interval: time.Duration(answer[3]),
-		left: answer[4], leased: answer[5], midnight: micros(answer[6]), pods: answer[7],
+		left: answer[4], leased: answer[5], midnight: micros(answer[6]),
 	}, nil
 }
 
