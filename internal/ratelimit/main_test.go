@@ -42,8 +42,11 @@ type memory struct {
 }
 
 func (m *memory) do(f func(now int64) error) error {
-	time.Sleep(m.latency / 2)
-	defer time.Sleep(m.latency / 2)
+	m.mu.Lock()
+	latency := m.latency
+	m.mu.Unlock()
+	time.Sleep(latency / 2)
+	defer time.Sleep(latency / 2)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.err != nil {
@@ -88,6 +91,18 @@ func (m *memory) fail(err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.err = err
+}
+
+func (m *memory) calls() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.leases
+}
+
+func (m *memory) slowDown(latency time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.latency = latency
 }
 
 func (m *memory) stepClock(by time.Duration) {

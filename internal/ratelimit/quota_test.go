@@ -64,12 +64,12 @@ func TestDay(t *testing.T) {
 		func(t *testing.T, q *Quota, m *memory) {
 			mustTake(t, q, message.Bulk, time.Second).Spent()
 			time.Sleep(time.Second)
-			before := m.leases
+			before := m.calls()
 			for range 1000 {
 				_, err := q.Take(t.Context(), template, message.Bulk, time.Second)
 				refused(t, err, outcome.Quota)
 			}
-			if n := m.leases - before; n > 2 {
+			if n := m.calls() - before; n > 2 {
 				t.Errorf("%d calls for 1000 refusals", n)
 			}
 		})
@@ -363,7 +363,7 @@ func TestRedisAway(t *testing.T) {
 		})
 	bubble(t, "a silent Redis holds nobody up beyond maxWait", Limits{PerDay: 1e6, PerSecond: 100},
 		func(t *testing.T, q *Quota, m *memory) {
-			m.latency = 20 * time.Second
+			m.slowDown(20 * time.Second)
 			for _, c := range []struct{ wait, want time.Duration }{{0, answerWait}, {time.Second, time.Second}} {
 				began := time.Now()
 				_, err := q.Take(t.Context(), template, message.Bulk, c.wait)

@@ -87,11 +87,11 @@ func TestThreePodsKeepThePaceAndUseIt(t *testing.T) {
 		{"200/s, claims of up to 300 ms make slots stale", Limits{PerSecond: 200}, []message.Lane{message.Bulk}, 300 * time.Millisecond, 12000, 0},
 		{"1/s", Limits{PerSecond: 1}, []message.Lane{message.Bulk}, 5 * time.Millisecond, 60, 0.95},
 		{"5 a minute", Limits{PerSecond: 5.0 / 60}, []message.Lane{message.Bulk, message.Urgent}, 5 * time.Millisecond, 5, 0.95},
-		{"3000/s", Limits{PerSecond: 3000, UrgentPace: 0.2}, []message.Lane{message.Bulk, message.Urgent}, 5 * time.Millisecond, 180000, 0.95},
+		{"1000/s", Limits{PerSecond: 1000, UrgentPace: 0.2}, []message.Lane{message.Bulk, message.Urgent}, 5 * time.Millisecond, 60000, 0.95},
 	} {
 		t.Run(c.claim, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				const lasts = 130 * time.Second
+				const lasts = 75 * time.Second
 				c.limits.PerDay = 1 << 40
 				ctx, cancel := context.WithTimeout(t.Context(), lasts)
 				defer cancel()
@@ -124,7 +124,7 @@ func TestThreePodsKeepThePaceAndUseIt(t *testing.T) {
 
 func TestPodsThatDieLoseLittle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const lasts, quota = 130 * time.Second, 25000
+		const lasts, quota = 75 * time.Second, 14500
 		limits := Limits{PerDay: quota, PerSecond: 200}
 		m := &memory{latency: time.Millisecond}
 		var w wire
