@@ -161,6 +161,35 @@ func TestDay(t *testing.T) {
 				t.Errorf("used %d after Sync, want WeChat's 9", u.Used)
 			}
 		})
+	bubble(t, "a pod that was frozen does not use what was given to others meanwhile", Limits{PerDay: 1000, PerSecond: 1000},
+		func(t *testing.T, q *Quota, m *memory) {
+			frozen := newQuota(m, "frozen", fixed(Limits{PerDay: 1000, PerSecond: 1000}))
+			for range 8 {
+				mustTake(t, frozen, message.Bulk, time.Second).Spent()
+			}
+			if usage(t, q).Leased < 5 {
+				t.Fatal("the frozen pod holds nothing")
+			}
+			time.Sleep(31 * time.Second)
+			mustTake(t, q, message.Bulk, time.Second).Spent()
+			if err := q.Sync(t.Context(), template, 0, 8); err != nil {
+				t.Fatal(err)
+			}
+			n := 9
+			for ; ; n++ {
+				tok, err := q.Take(t.Context(), template, message.Bulk, time.Second)
+				if err != nil {
+					refused(t, err, outcome.Quota)
+					break
+				}
+				tok.Spent()
+			}
+			_, err := frozen.Take(t.Context(), template, message.Bulk, time.Second)
+			refused(t, err, outcome.Quota)
+			if n != 1000 {
+				t.Errorf("%d calls of 1000", n)
+			}
+		})
 	bubble(t, "WeChat's figures win: the larger count, its limit", Limits{PerDay: 100, PerSecond: 1000},
 		func(t *testing.T, q *Quota, _ *memory) {
 			mustTake(t, q, message.Bulk, time.Second).Spent()
