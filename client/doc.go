@@ -1,0 +1,12 @@
+// Package client enqueues messages for WeChat Official Accounts from Go programs.
+//
+//	c, err := client.New(ctx, client.Options{Redis: "redis://127.0.0.1:6379/0", Database: "postgres://…"})
+//	receipt, err := c.Enqueue(ctx, message.Message{
+//		Account: "shop", Kind: message.Template, To: "oABC…", Key: "order-1001-paid",
+//		Body: json.RawMessage(`{"template_id":"…","data":{"thing1":{"value":"…"}}}`),
+//	})
+//
+// With a database a message is accepted when it is committed in Postgres: nothing but the loss of Postgres loses
+// it. Without one it is handed over to Redis, as durable as that Redis until a worker's first write; the receipt
+// says which. A message with a Key may be enqueued again after any error: it is sent once.
+package client
