@@ -104,7 +104,9 @@ func split(m *message.Message, now time.Time) []*message.Message {
 		if i > 0 {
 			part.ID = message.NewID(now)
 			part.Parent = m.ID
-			part.Key = "" // the key stands for the whole list, with its first part
+			if m.Key != "" { // a list that is enqueued again finds each of its parts
+				part.Key = fmt.Sprintf("%s#%d", m.Key, i+1)
+			}
 		}
 		parts = append(parts, &part)
 	}
