@@ -136,7 +136,7 @@ func (c *Client) prepare(m message.Message, now time.Time) ([]*message.Message, 
 		}
 		m.Account = name
 	}
-	if err := m.ValidateWith(c.rules, now); err != nil {
+	if err := c.rules.Validate(&m, now); err != nil {
 		return nil, Receipt{Err: err}
 	}
 	parts := split(&m, now)
