@@ -6,8 +6,9 @@ import (
 )
 
 // Hash tells whether two messages with one idempotency key are the same message. It covers what is
-// sent, to whom and when: kind, recipients in their order, body, not_before, expires_at, and the same of the
+// sent, to whom and from when on: kind, recipients in their order, body, not_before, and the same of the
 // fallback. It leaves out
+//   - expires_at, which producers compute anew with each try ("in an hour"): the first one's stands;
 //   - id and key, which it is compared under, and the account: keys are per account, which may go by its name or its appid;
 //   - lane and labels, which change neither what the user gets nor when;
 //   - white space, escapes and the order of keys in the body.
@@ -31,7 +32,6 @@ func (c *compactor) message(m *Message) {
 		c.part(string(openid))
 	}
 	c.out = binary.AppendVarint(c.out, m.NotBefore.UnixMilli())
-	c.out = binary.AppendVarint(c.out, m.ExpiresAt.UnixMilli())
 	c.canonical(m.Body)
 	if m.Fallback != nil {
 		c.message(m.Fallback)
