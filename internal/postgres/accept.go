@@ -34,20 +34,33 @@ func (a Acceptance) Accepted() bool { return !a.Duplicate && !a.Conflict && a.Er
 // message left afterwards is not to be queued at all.
 //
 // Messages and parcels carry their ids. An id that is in the ledger already is accepted already: after an error,
-// which means that nothing is known to be written, the same call may be made again with the same ids.
+// the same call may be made again with the same ids. Unless the error wraps [ErrInDoubt] nothing was written.
 func (s *Store) Accept(ctx context.Context, parcels []*message.Parcel, now time.Time) ([]Acceptance, error) {
 	a, err := s.prepareAccept(ctx, parcels, now)
 	if err != nil {
 		return nil, fmt.Errorf("accept: %w", err)
 	}
-	err = s.inTx(ctx, func(tx pgx.Tx) error { return a.write(ctx, tx, false) })
+	var wrote, doubt bool
+	write := func(redo bool) error {
+		err := s.inTx(ctx, func(tx pgx.Tx) error {
+			err := a.write(ctx, tx, redo)
+			wrote = err == nil // what follows is the commit
+			return err
+		})
+		doubt = doubt || wrote && faultOf(err) == faultUnknown
+		return err
+	}
+	err = write(false)
 	for try := 1; err != nil && (sqlState(err) == stateUniqueViolation || faultOf(err) == faultUnknown); try++ {
 		// Some of these ids are there: of an earlier call, or of our own, whose commit's answer was lost. A transaction
 		// of ours that is still open holds its ids, and this one waits for it.
 		if try > 5 || !pause(ctx, backoff(try)) {
 			break
 		}
-		err = s.inTx(ctx, func(tx pgx.Tx) error { return a.write(ctx, tx, true) })
+		err = write(true)
+	}
+	if err != nil && doubt {
+		return nil, fmt.Errorf("accept: %w: %w", ErrInDoubt, err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("accept: %w", err)

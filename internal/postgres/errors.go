@@ -13,6 +13,8 @@ var ErrStopped = errors.New("postgres: the committer has stopped")
 var (
 	// ErrUnknownAccount is for names that no row may be made of: an empty name.
 	ErrUnknownAccount = errors.New("postgres: account without a name")
+	// ErrInDoubt is wrapped by errors after which a commit may have taken effect: its answer was lost.
+	ErrInDoubt = errors.New("whether it was written is not known")
 	// ErrUnstorable is wrapped by errors about a message that Postgres cannot hold, such as text with a NUL byte.
 	// Nothing but that message is affected, and trying again is no use.
 	ErrUnstorable = errors.New("postgres: message cannot be stored")
