@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/hongyan-dispatch/hongyan/internal/postgres"
 	"github.com/hongyan-dispatch/hongyan/internal/tasks"
+	"github.com/hongyan-dispatch/hongyan/internal/window"
 	"github.com/hongyan-dispatch/hongyan/message"
 )
 
@@ -27,6 +29,9 @@ const (
 type Account struct {
 	Name  string
 	AppID message.AppID
+	// Remember is how long the users' last actions matter: the longest customer-service window that the workers
+	// are configured with. Zero is WeChat's 48 hours.
+	Remember time.Duration
 }
 
 // Options says where messages go.
@@ -37,17 +42,16 @@ type Options struct {
 	Rules    message.Rules // limits of content that WeChat may change; zero for the defaults
 }
 
-// A Receipt is what became of enqueueing one message.
-type Receipt struct {
-	ID         message.ID   // of the message; of the first one with this key, if Duplicate
-	Parts      []message.ID // mass lists over WeChat's 10,000: the ids of all parts, ID first
-	Duplicate  bool         // the same message was enqueued before under the same key
-	Durability Durability
-	Err        error // message.Invalid, ErrKeyConflict, or why nothing was accepted; nil if accepted
-}
-
-// ErrKeyConflict says that the key was used before, by a message with another content.
-var ErrKeyConflict = errors.New("key: used before by another message; use a new key for a new message")
+// Errors of a receipt, for errors.Is. Beside them there is [message.Invalid], for errors.As.
+var (
+	// ErrKeyConflict says that the key was used before, by a message with another content.
+	ErrKeyConflict = errors.New("key: used before by another message; use a new key for a new message")
+	// ErrUnavailable says that a store does not answer, and that nothing of the message was accepted.
+	ErrUnavailable = errors.New("nothing was accepted")
+	// ErrInDoubt says that a store stopped answering while the message was on its way there. Enqueue it again with
+	// the same key: it is sent once.
+	ErrInDoubt = errors.New("whether it was accepted is not known; enqueue it again with the same key")
+)
 
 // A Client enqueues messages. Its methods may be called concurrently; calls that wait at the same time travel
 // together.
@@ -55,38 +59,47 @@ type Client struct {
 	rdb      redis.UniversalClient
 	queue    *tasks.Enqueuer
 	ledger   *postgres.Store // nil for none
-	accounts map[string]string
+	windows  *window.Ledger
+	accounts map[string]Account // by name and by AppID; nil where any name will do
 	rules    message.Rules
 
+	heard atomic.Int64 // when Redis last answered, in Unix nanoseconds
+
 	mu       sync.Mutex
-	waiting  []*single
+	waiting  []*single // calls of Enqueue for the next round
 	flushing bool
 }
 
-// New connects to the queue, and to the ledger if there is one. Close the client when done.
+// New prepares a client, and connects to the ledger if there is one. Close the client when done.
 func New(ctx context.Context, o Options) (*Client, error) {
 	rdb, err := tasks.Redis(o.Redis)
 	if err != nil {
-		return nil, fmt.Errorf("redis: %w", err)
+		return nil, err
 	}
-	c := &Client{rdb: rdb, queue: tasks.NewEnqueuer(rdb), rules: o.Rules}
-	if len(o.Accounts) > 0 {
-		c.accounts = make(map[string]string, 2*len(o.Accounts))
-		for _, a := range o.Accounts {
-			c.accounts[a.Name] = a.Name
-			c.accounts[string(a.AppID)] = a.Name
-		}
+	c := &Client{rdb: rdb, rules: o.Rules, accounts: byName(o.Accounts)}
+	c.windows = window.New(rdb, c.windowRules)
+	if c.queue, err = tasks.NewEnqueuer(rdb); err == nil && o.Database != "" {
+		c.ledger, err = postgres.Open(ctx, o.Database, postgres.Options{Name: "hongyan-client"})
 	}
-	if o.Database != "" {
-		if c.ledger, err = postgres.Open(ctx, o.Database, postgres.Options{}); err != nil {
-			_ = rdb.Close()
-			return nil, fmt.Errorf("postgres: %w", err)
-		}
+	if err != nil {
+		_ = rdb.Close()
+		return nil, err
 	}
 	return c, nil
 }
 
-// Close releases the connections.
+func byName(accounts []Account) map[string]Account {
+	if len(accounts) == 0 {
+		return nil
+	}
+	all := make(map[string]Account, 2*len(accounts))
+	for _, a := range accounts {
+		all[a.Name], all[string(a.AppID)] = a, a
+	}
+	return all
+}
+
+// Close releases the connections. Calls that are under way fail.
 func (c *Client) Close() error {
 	if c.ledger != nil {
 		c.ledger.Close()
@@ -94,60 +107,38 @@ func (c *Client) Close() error {
 	return c.rdb.Close()
 }
 
-// Ledger gives access to the ledger's rows; nil without one.
-func (c *Client) Ledger() *postgres.Store { return c.ledger }
-
-// Enqueue enqueues one message, in the normal lane unless it says otherwise. The error is that of the receipt.
-func (c *Client) Enqueue(ctx context.Context, m message.Message) (Receipt, error) {
-	m.Defaults(false)
-	prepared, r := c.prepare(m, time.Now())
-	if r.Err != nil {
-		return r, r.Err
-	}
-	if len(prepared) > 1 {
-		receipts := []Receipt{r}
-		c.enqueue(ctx, [][]*message.Message{prepared}, receipts)
-		return receipts[0], receipts[0].Err
-	}
-	return c.together(ctx, prepared[0], r)
-}
-
-// EnqueueBatch enqueues many messages, in the bulk lane unless they say otherwise. A message that is refused
-// stops no other: see the receipts, which stand in the order of the messages.
-func (c *Client) EnqueueBatch(ctx context.Context, messages []message.Message) []Receipt {
-	now := time.Now()
-	receipts := make([]Receipt, len(messages))
-	groups := make([][]*message.Message, len(messages))
-	for i := range messages {
-		m := messages[i]
-		m.Defaults(true)
-		groups[i], receipts[i] = c.prepare(m, now)
-	}
-	c.enqueue(ctx, groups, receipts)
-	return receipts
-}
-
-// prepare validates a message, gives it its id, and takes a long mass list apart.
-func (c *Client) prepare(m message.Message, now time.Time) ([]*message.Message, Receipt) {
-	if c.accounts != nil {
-		name, known := c.accounts[m.Account]
-		if !known && m.Account != "" {
-			return nil, Receipt{Err: message.Invalid{{Path: "account", Rule: "one of the configured accounts", Got: m.Account}}}
-		}
-		m.Account = name
-	}
-	if err := c.rules.Validate(&m, now); err != nil {
-		return nil, Receipt{Err: err}
-	}
-	parts := split(&m, now)
-	r := Receipt{ID: parts[0].ID, Durability: InRedis}
+// Durability says what messages that this client accepts depend on.
+func (c *Client) Durability() Durability {
 	if c.ledger != nil {
-		r.Durability = InPostgres
+		return InPostgres
 	}
-	if len(parts) > 1 {
-		for _, p := range parts {
-			r.Parts = append(r.Parts, p.ID)
-		}
+	return InRedis
+}
+
+// account finds the account that a message or an event names.
+func (c *Client) account(name string) (Account, error) {
+	if c.accounts == nil {
+		return Account{Name: name}, nil
 	}
-	return parts, r
+	a, known := c.accounts[name]
+	if !known || name == "" {
+		return Account{}, message.Invalid{{Path: "account", Rule: "want one of the configured accounts", Got: fmt.Sprintf("%q", name)}}
+	}
+	return a, nil
+}
+
+// fresh is how long an answer of Redis lets us believe that the next call will be answered too.
+const fresh = time.Second
+
+// reach makes sure that Redis answers, before anything is sent that might be accepted. In front of a commit it asks
+// each time: what is in the ledger and not in the queue waits for a worker to find it.
+func (c *Client) reach(ctx context.Context, now time.Time) error {
+	if c.ledger == nil && now.Sub(time.Unix(0, c.heard.Load())) < fresh {
+		return nil
+	}
+	if err := c.rdb.Ping(ctx).Err(); err != nil {
+		return fmt.Errorf("%w: redis: %w", ErrUnavailable, err)
+	}
+	c.heard.Store(time.Now().UnixNano())
+	return nil
 }

@@ -8,5 +8,9 @@
 //
 // With a database a message is accepted when it is committed in Postgres: nothing but the loss of Postgres loses
 // it. Without one it is handed over to Redis, as durable as that Redis until a worker's first write; the receipt
-// says which. A message with a Key may be enqueued again after any error: it is sent once.
+// says which.
+//
+// The one fact to know: after any error a message with a Key may be enqueued again, and is sent once. One without
+// a Key may be enqueued again after [ErrUnavailable], which says that nothing was accepted; after [ErrInDoubt] it
+// might be sent twice.
 package client

@@ -2,74 +2,216 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"time"
 
-	"github.com/hongyan-dispatch/hongyan/internal/mass"
 	"github.com/hongyan-dispatch/hongyan/internal/postgres"
 	"github.com/hongyan-dispatch/hongyan/internal/tasks"
 	"github.com/hongyan-dispatch/hongyan/message"
 )
 
-// enqueue sends the groups (a message, or the parts of one) on their way and fills in their receipts. Groups
-// whose receipt has an error already are left out.
-func (c *Client) enqueue(ctx context.Context, groups [][]*message.Message, receipts []Receipt) {
-	var all []*message.Message
-	owner := make(map[message.ID]int, len(groups))
-	for i, group := range groups {
-		if receipts[i].Err != nil {
-			continue
-		}
-		for _, m := range group {
-			owner[m.ID] = i
-			all = append(all, m)
+// A Receipt is what became of enqueueing one message.
+type Receipt struct {
+	ID         message.ID   // of the message; of the first one with this key, if Duplicate; zero after an error
+	Parts      []message.ID // mass lists over WeChat's 10,000: the ids of all parts, ID first
+	Duplicate  bool         // the same message was enqueued before under the same key
+	Durability Durability
+	Err        error // why the message was not accepted; nil if it was
+}
+
+// Enqueue enqueues one message, in the normal lane unless it says otherwise. The error is that of the receipt.
+// The message's body, list and labels must not be changed afterwards.
+func (c *Client) Enqueue(ctx context.Context, m message.Message) (Receipt, error) {
+	var e entry
+	c.prepare(&e, m, false, time.Now())
+	switch {
+	case e.receipt.Err != nil:
+	case e.parts != nil:
+		c.send(ctx, []*entry{&e})
+	default:
+		e.receipt = c.together(ctx, &e)
+	}
+	return e.receipt, e.receipt.Err
+}
+
+// roundSize bounds how many messages travel together, and roundsAtOnce how many such rounds of one batch are under
+// way: while stores work on one, the next is prepared.
+const (
+	roundSize    = 1000
+	roundsAtOnce = 2
+)
+
+// EnqueueBatch enqueues many messages, in the bulk lane unless they say otherwise. A message that is refused
+// stops no other: see the receipts, which stand in the order of the messages.
+func (c *Client) EnqueueBatch(ctx context.Context, messages []message.Message) []Receipt {
+	receipts := make([]Receipt, len(messages))
+	if len(messages) <= roundSize {
+		c.round(ctx, messages, receipts)
+		return receipts
+	}
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range roundsAtOnce {
+		wg.Go(func() {
+			for {
+				end := int(next.Add(roundSize))
+				from := end - roundSize
+				if from >= len(messages) {
+					return
+				}
+				end = min(end, len(messages))
+				c.round(ctx, messages[from:end], receipts[from:end])
+			}
+		})
+	}
+	wg.Wait()
+	return receipts
+}
+
+// round enqueues messages that travel together.
+func (c *Client) round(ctx context.Context, messages []message.Message, receipts []Receipt) {
+	now := time.Now()
+	entries := make([]entry, len(messages))
+	var lists []*entry
+	good := make([]*entry, 0, len(messages))
+	for i := range messages {
+		e := &entries[i]
+		c.prepare(e, messages[i], true, now)
+		switch {
+		case e.receipt.Err != nil:
+		case e.parts != nil:
+			lists = append(lists, e)
+		default:
+			good = append(good, e)
 		}
 	}
-	if len(all) == 0 {
+	if len(good) > 0 {
+		c.send(ctx, good)
+	}
+	for _, e := range lists {
+		c.send(ctx, []*entry{e})
+	}
+	for i := range entries {
+		receipts[i] = entries[i].receipt
+	}
+}
+
+// An entry is a message on its way.
+type entry struct {
+	message message.Message
+	parts   []*message.Message // of a long mass list
+	receipt Receipt
+}
+
+// prepare copies a message into e, fills in its defaults, validates it, gives it its id and takes a long mass list
+// apart.
+func (c *Client) prepare(e *entry, m message.Message, batch bool, now time.Time) {
+	e.message = m
+	e.receipt = Receipt{Durability: c.Durability()}
+	own := &e.message
+	own.ID, own.Parent = message.ID{}, message.ID{}
+	if m.Fallback != nil { // the caller's stays as it is
+		fallback := *m.Fallback
+		own.Fallback = &fallback
+	}
+	own.Defaults(batch)
+	if err := c.rules.Validate(own, now); err != nil {
+		e.receipt.Err = err
 		return
 	}
-	parcels := tasks.Pack(all, time.Now())
+	account, err := c.account(m.Account)
+	if err != nil {
+		e.receipt.Err = err
+		return
+	}
+	own.Account = account.Name
+	own.ID = message.NewID(now)
+	e.receipt.ID = own.ID
+	if e.parts = split(own, now); e.parts == nil {
+		return
+	}
+	for _, p := range e.parts {
+		e.receipt.Parts = append(e.receipt.Parts, p.ID)
+	}
+}
+
+// send sends entries on their way and fills in their receipts. Parts of a list come alone.
+func (c *Client) send(ctx context.Context, entries []*entry) {
+	if ctx.Err() != nil {
+		fail(entries, fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx)))
+		return
+	}
+	if err := c.reach(ctx, time.Now()); err != nil {
+		fail(entries, err)
+		return
+	}
+	if len(entries) == 1 && entries[0].parts != nil {
+		c.sendParts(ctx, entries[0])
+		return
+	}
+	messages := make([]*message.Message, len(entries))
+	owner := make(map[*message.Message]*entry, len(entries))
+	for i, e := range entries {
+		messages[i] = &e.message
+		owner[messages[i]] = e
+	}
+	c.sendMessages(ctx, messages, func(m *message.Message) *Receipt { return &owner[m].receipt })
+}
+
+// sendMessages makes parcels of messages, writes them into the ledger if there is one, and puts them into the queue.
+func (c *Client) sendMessages(ctx context.Context, messages []*message.Message, receipt func(*message.Message) *Receipt) {
+	parcels := tasks.Pack(messages, time.Now())
 	if c.ledger != nil {
-		if err := c.accept(ctx, parcels, receipts, owner); err != nil {
-			for _, m := range all {
-				receipts[owner[m.ID]].Err = err
+		if err := c.accept(ctx, parcels, receipt); err != nil {
+			for _, m := range messages {
+				receipt(m).fail(err)
 			}
 			return
 		}
 		// What is in the ledger is accepted. If Redis is lost in this very moment, the workers put it there later.
-		c.queue.Enqueue(ctx, queued(parcels))
+		c.heed(c.queue.Enqueue(ctx, filled(parcels)))
 		return
 	}
-	for i, err := range c.queue.Enqueue(ctx, parcels) {
+	errs := c.queue.Enqueue(ctx, parcels)
+	c.heed(errs)
+	for i, err := range errs {
 		if err == nil {
 			continue
 		}
 		for _, m := range parcels[i].Messages {
-			receipts[owner[m.ID]].Err = fmt.Errorf("redis: not accepted: %w", err)
+			receipt(m).fail(fmt.Errorf("%w: redis: %w", ErrInDoubt, err))
 		}
 	}
 }
 
-// accept commits the parcels in the ledger. Messages that their keys tell apart leave their parcels.
-func (c *Client) accept(ctx context.Context, parcels []*message.Parcel, receipts []Receipt, owner map[message.ID]int) error {
-	if err := c.rdb.Ping(ctx).Err(); err != nil {
-		return fmt.Errorf("redis: nothing was accepted: %w", err)
+// heed notes whether Redis answered.
+func (c *Client) heed(errs []error) {
+	if errors.Join(errs...) != nil {
+		c.heard.Store(0) // ask before the next message
+		return
 	}
-	offered := make([]message.ID, 0, len(owner))
+	c.heard.Store(time.Now().UnixNano())
+}
+
+// accept commits parcels in the ledger. What is not to be queued leaves its parcel.
+func (c *Client) accept(ctx context.Context, parcels []*message.Parcel, receipt func(*message.Message) *Receipt) error {
+	var offered []*message.Message // Accept answers in this order
 	for _, p := range parcels {
-		for _, m := range p.Messages {
-			offered = append(offered, m.ID)
-		}
+		offered = append(offered, p.Messages...)
 	}
 	acceptances, err := c.ledger.Accept(ctx, parcels, time.Now())
 	if err != nil {
-		return fmt.Errorf("postgres: nothing was accepted: %w", err)
+		return fmt.Errorf("%w: postgres: %w", doubt(err), err)
 	}
 	for i, a := range acceptances {
-		r := &receipts[owner[offered[i]]]
-		switch {
+		switch r := receipt(offered[i]); {
+		case a.Err != nil:
+			r.fail(a.Err)
 		case a.Conflict:
-			r.Err = ErrKeyConflict
+			r.fail(ErrKeyConflict)
 		case a.Duplicate:
 			r.ID, r.Duplicate = a.ID, true
 		}
@@ -77,9 +219,25 @@ func (c *Client) accept(ctx context.Context, parcels []*message.Parcel, receipts
 	return nil
 }
 
-// queued are the parcels that have messages to send now.
-func queued(parcels []*message.Parcel) []*message.Parcel {
-	var full []*message.Parcel
+// doubt says what an error of the ledger leaves open.
+func doubt(err error) error {
+	if errors.Is(err, postgres.ErrInDoubt) {
+		return ErrInDoubt
+	}
+	return ErrUnavailable
+}
+
+func (r *Receipt) fail(err error) { *r = Receipt{Durability: r.Durability, Err: err} }
+
+func fail(entries []*entry, err error) {
+	for _, e := range entries {
+		e.receipt.fail(err)
+	}
+}
+
+// filled are the parcels that have messages to send now.
+func filled(parcels []*message.Parcel) []*message.Parcel {
+	full := parcels[:0:0]
 	for _, p := range parcels {
 		if len(p.Messages) > 0 {
 			full = append(full, p)
@@ -87,102 +245,3 @@ func queued(parcels []*message.Parcel) []*message.Parcel {
 	}
 	return full
 }
-
-// split gives a message its id; a mass list over WeChat's 10,000 openids becomes one message per part, of
-// near-equal size, joined by the first part's id.
-func split(m *message.Message, now time.Time) []*message.Message {
-	m.ID = message.NewID(now)
-	sizes := mass.Parts(len(m.List))
-	if m.Kind != message.Mass || len(sizes) < 2 {
-		return []*message.Message{m}
-	}
-	parts := make([]*message.Message, 0, len(sizes))
-	list := m.List
-	for i, n := range sizes {
-		part := *m
-		part.List, list = list[:n:n], list[n:]
-		if i > 0 {
-			part.ID = message.NewID(now)
-			part.Parent = m.ID
-			if m.Key != "" { // a list that is enqueued again finds each of its parts
-				part.Key = fmt.Sprintf("%s#%d", m.Key, i+1)
-			}
-		}
-		parts = append(parts, &part)
-	}
-	return parts
-}
-
-// A single is one call of Enqueue that waits for its bunch.
-type single struct {
-	message *message.Message
-	receipt Receipt
-	done    chan struct{}
-}
-
-// together puts calls that wait at the same time into one round: the first goes at once, and what comes while
-// it is under way goes with the next. No timer, no added wait.
-func (c *Client) together(ctx context.Context, m *message.Message, r Receipt) (Receipt, error) {
-	s := &single{message: m, receipt: r, done: make(chan struct{})}
-	c.mu.Lock()
-	c.waiting = append(c.waiting, s)
-	if !c.flushing {
-		c.flushing = true
-		go c.flush()
-	}
-	c.mu.Unlock()
-	select {
-	case <-s.done:
-		return s.receipt, s.receipt.Err
-	case <-ctx.Done():
-		return Receipt{}, fmt.Errorf("whether the message was accepted is not known (enqueue it again with the same key): %w", ctx.Err())
-	}
-}
-
-// roundTime bounds one round of waiting calls: their own contexts end their waiting, not the others'.
-const roundTime = 10 * time.Second
-
-func (c *Client) flush() {
-	for {
-		c.mu.Lock()
-		bunch := c.waiting
-		c.waiting = nil
-		if len(bunch) == 0 {
-			c.flushing = false
-			c.mu.Unlock()
-			return
-		}
-		c.mu.Unlock()
-
-		groups := make([][]*message.Message, len(bunch))
-		receipts := make([]Receipt, len(bunch))
-		for i, s := range bunch {
-			groups[i], receipts[i] = []*message.Message{s.message}, s.receipt
-		}
-		ctx, cancel := context.WithTimeout(context.Background(), roundTime)
-		c.enqueue(ctx, groups, receipts)
-		cancel()
-		for i, s := range bunch {
-			s.receipt = receipts[i]
-			close(s.done)
-		}
-	}
-}
-
-// Status is what the ledger knows of a message. It needs a database.
-func (c *Client) Status(ctx context.Context, id message.ID) (postgres.Status, error) {
-	if c.ledger == nil {
-		return postgres.Status{}, errNoLedger
-	}
-	return c.ledger.Status(ctx, id)
-}
-
-// Cancel ends a message that is not on the wire yet. It needs a database.
-func (c *Client) Cancel(ctx context.Context, id message.ID) (postgres.CancelResult, error) {
-	if c.ledger == nil {
-		return postgres.CancelResult{}, errNoLedger
-	}
-	return c.ledger.Cancel(ctx, id, time.Now())
-}
-
-var errNoLedger = fmt.Errorf("no database is configured: set Options.Database (postgres.url)")

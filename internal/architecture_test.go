@@ -66,7 +66,7 @@ var rooms = map[string]room{
 	"internal/callback":  {doors, []string{"message", "outcome"}},
 	"internal/dashboard": {doors, []string{"outcome", "internal/campaign"}},
 	"internal/webhook":   {doors, []string{"outcome"}},
-	"client":             {doors, []string{"message", "internal/mass", "internal/tasks", "internal/postgres"}},
+	"client":             {doors, []string{"message", "outcome", "internal/mass", "internal/window", "internal/tasks", "internal/postgres"}},
 
 	"internal/app": {wiring, nil},
 

@@ -195,6 +195,13 @@ func (c *checker) recipients(m *Message, filtered bool) {
 	}
 }
 
+// Check says what is wrong with the openid's shape, if anything; who is behind it, WeChat knows.
+func (o OpenID) Check() error {
+	var c checker
+	c.openid(o)
+	return c.err()
+}
+
 // openid checks the shape alone: who is behind it, WeChat knows.
 func (c *checker) openid(o OpenID) {
 	if o == "" || len(o) > maxOpenIDBytes {
