@@ -181,7 +181,7 @@ func (c *Committer) openSession(ctx context.Context) error {
 		return err
 	}
 	err = s.prepare(ctx, sqlBegin, sqlCommit, sqlBeginBatch, sqlClaimKnown, sqlVerdictKnown, sqlFirstWrite, sqlBodies,
-		sqlSettleSent, sqlSettle, sqlInFlight, sqlLanded, sqlParcels, sqlEvidence, sqlEvents, sqlParked, sqlSuppress,
+		sqlSettleSent, sqlSettle, sqlInFlight, sqlLanded, sqlParcels, sqlEvidence, sqlEvents, sqlParked, sqlSuppress, sqlMassSent,
 		sqlGranted, sqlStates)
 	if err == nil && c.number == 0 {
 		err = s.conn.QueryRow(ctx, `SELECT batch FROM pod_batch WHERE pod = $1`, c.pod).Scan(&c.number)

@@ -49,7 +49,25 @@ func (t *transaction) effects(ctx context.Context) error {
 	t.events(took, late)
 	t.parked(took)
 	t.suppress(took)
+	t.massSent(took)
 	return nil
+}
+
+// massSent keeps WeChat's numbers of a mass send with its reservation.
+func (t *transaction) massSent(took []*op) {
+	var c columns
+	c.begin(oidUUID, oidInt8, oidInt8)
+	for _, o := range took {
+		if o.kind == opSettle && o.m.Kind == message.Mass && o.out.Status == outcome.Sent {
+			c[0].uuid(o.m.ID)
+			c[1].int8(o.out.MsgID)
+			c[2].int8(o.out.DataID)
+			c.row()
+		}
+	}
+	if c.rows() > 0 {
+		t.session().send(sqlMassSent, c.params(nil), nil, nil)
+	}
 }
 
 // events writes the timeline.
@@ -69,7 +87,9 @@ func (t *transaction) events(took, late []*op) {
 		c.row()
 	}
 	for _, o := range took {
-		add(o, o.effects.Note)
+		if o.kind != opSettle || !o.ordinary() {
+			add(o, o.effects.Note)
+		}
 	}
 	for _, o := range late {
 		note := "late result: the claim was lost"

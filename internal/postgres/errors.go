@@ -22,10 +22,11 @@ var (
 
 // SQLSTATEs that we act upon (Postgres manual, appendix A).
 const (
-	stateUniqueViolation = "23505"
-	stateSerialization   = "40001"
-	stateDeadlock        = "40P01"
-	stateBatchCommitted  = "HY001" // our own, raised by begin_batch
+	stateUniqueViolation  = "23505"
+	stateSerialization    = "40001"
+	stateDeadlock         = "40P01"
+	stateLockNotAvailable = "55P03"
+	stateBatchCommitted   = "HY001" // our own, raised by begin_batch
 )
 
 func sqlState(err error) string {

@@ -105,6 +105,11 @@ const (
 		ON CONFLICT (account, openid, template_id) DO UPDATE SET active = true, errcode = excluded.errcode, changed_at = now(),
 			since = CASE WHEN s.active THEN s.since ELSE excluded.since END`
 
+	sqlMassSent = `
+		UPDATE mass_call AS c SET state = 'sent', msg_id = i.msg_id, msg_data_id = i.msg_data_id
+		FROM unnest($1::uuid[], $2::int8[], $3::int8[]) AS i (id, msg_id, msg_data_id)
+		WHERE c.id = i.id AND c.state <> 'refunded'`
+
 	// For a transaction whose commit's answer was lost.
 	sqlGranted = `
 		SELECT m.id, m.claim, m.attempt, m.doubt, m.first_intent_at, m.intent_at

@@ -67,8 +67,11 @@ func (t *transaction) needsAnswers() bool {
 	return false
 }
 
-// plain says that a settle is the ordinary end, which leaves no event and has no effects.
-func (o *op) plain() bool {
+// plain says that a settle needs nothing but its state.
+func (o *op) plain() bool { return o.ordinary() && o.m.Kind != message.Mass }
+
+// ordinary says that a settle is the ordinary end, which leaves no event.
+func (o *op) ordinary() bool {
 	return !o.late && o.out.Status == outcome.Sent && o.out.ErrCode == 0 && o.out.ErrMsg == "" && o.out.Reason == "" &&
 		o.claim.Number == 1 && o.effects == Effects{}
 }

@@ -217,6 +217,58 @@ CREATE TABLE inbound_last (
 ) WITH (fillfactor = 80);
 COMMENT ON TABLE inbound_last IS 'The last event of each user and trigger, from which the window ledger is rebuilt.';
 
+-- Mass sends: the caps of accounts and users, by Beijing's calendar. A day is 20261231, a month 202612.
+
+CREATE TABLE mass_count (
+    account int4 NOT NULL,
+    period  int4 NOT NULL,
+    scope   text NOT NULL COLLATE "C",
+    used    int4 NOT NULL,
+    PRIMARY KEY (account, period, scope)
+);
+COMMENT ON TABLE mass_count IS 'Mass sends of an account that hold a cap. Written only under a lock on the account''s row.';
+COMMENT ON COLUMN mass_count.period IS 'A day or a month.';
+COMMENT ON COLUMN mass_count.scope IS 'Empty: any scope; all; tag:ID.';
+
+CREATE TABLE mass_user (
+    h       int8 NOT NULL,
+    month   int4 NOT NULL,
+    account int4 NOT NULL,
+    n       int2 NOT NULL,
+    PRIMARY KEY (account, h, month)
+) PARTITION BY LIST (month);
+COMMENT ON TABLE mass_user IS 'How many mass sends by list a user got in a month.';
+COMMENT ON COLUMN mass_user.h IS 'First 64 bits of an HMAC of the openid: no openid is kept.';
+CREATE TABLE mass_user_default PARTITION OF mass_user DEFAULT;
+
+CREATE TABLE mass_call (
+    id          uuid        PRIMARY KEY,
+    account     int4        NOT NULL,
+    scope       text        NOT NULL,
+    tag         text        NOT NULL DEFAULT '',
+    day         int4        NOT NULL,
+    month       int4        NOT NULL,
+    state       text        NOT NULL CHECK (state IN ('reserved', 'sent', 'refunded')),
+    hashes      bytea       NOT NULL,
+    n           int4        NOT NULL,
+    msg_id      int8        NOT NULL DEFAULT 0,
+    msg_data_id int8        NOT NULL DEFAULT 0,
+    reserved_at timestamptz NOT NULL DEFAULT now()
+);
+ALTER TABLE mass_call ALTER COLUMN hashes SET STORAGE EXTERNAL;
+CREATE INDEX mass_call_reserved ON mass_call (id) WHERE state = 'reserved';
+COMMENT ON TABLE mass_call IS 'What a mass message took from the caps: day, month and users stand as they were reserved, for an exact refund, once.';
+COMMENT ON COLUMN mass_call.id IS 'The message.';
+COMMENT ON COLUMN mass_call.hashes IS 'The users of a list, sorted, 8 bytes each.';
+
+CREATE TABLE mass_left_out (
+    message uuid           NOT NULL,
+    openid  text           NOT NULL COLLATE "C",
+    reason  message_reason NOT NULL,
+    PRIMARY KEY (message, openid)
+);
+COMMENT ON TABLE mass_left_out IS 'Users of a list to whom the message did not go, and why.';
+
 CREATE FUNCTION uuid_time(id uuid) RETURNS timestamptz LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 RETURN timestamptz 'epoch' + ('x0000' || left(replace(id::text, '-', ''), 12))::bit(64)::int8 * interval '1 millisecond';
 COMMENT ON FUNCTION uuid_time IS 'The instant a UUIDv7 was made for.';

@@ -1,0 +1,146 @@
+package postgres
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/hongyan-dispatch/hongyan/message"
+	"github.com/hongyan-dispatch/hongyan/outcome"
+)
+
+func TestADayIsDroppedWhenNothingInItLives(t *testing.T) {
+	b := setup(t)
+	c := b.committer(CommitterOptions{})
+	now := time.Now()
+	old := now.AddDate(0, 0, -40)
+	if err := b.store.EnsurePartitions(b.ctx, old); err != nil {
+		t.Fatal(err)
+	}
+	at := func(day time.Time) *message.Message {
+		m := newMessage()
+		m.ID = message.NewID(day)
+		return m
+	}
+	ended, live, stray := at(old), at(old.AddDate(0, 0, 1)), at(old.AddDate(0, 0, -10))
+	for _, m := range []*message.Message{ended, live, stray} {
+		p := parcelOf(m)
+		b.accept(p)
+		if m != live {
+			b.verdict(c, m, p.ID, outcome.Outcome{Status: outcome.Skipped, Reason: outcome.Suppressed}, Effects{})
+		}
+	}
+	young := newParcel(1)
+	b.accept(young)
+	dropped, err := b.store.DropExpired(b.ctx, now, 20*24*time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	day := func(m *message.Message) string { return message.Beijing(m.ID.Time()).Format("20060102") }
+	if !slices.Contains(dropped, day(ended)) || slices.Contains(dropped, day(live)) || len(dropped) != DaysBack+DaysAhead {
+		t.Errorf("dropped %v, want all of those days but %s, in which a message is still accepted", dropped, day(live))
+	}
+	for _, p := range partitioned {
+		if n := b.count(`SELECT count(*) FROM `+p.table+` WHERE `+p.column+` IN (SELECT unnest($1::uuid[]))`, [][16]byte{ended.ID, stray.ID}); n != 0 {
+			t.Errorf("%d rows left in %s, want none", n, p.table)
+		}
+		if n := b.count(`SELECT count(*) FROM pg_class WHERE relname = $1`, p.table+"_"+day(live)); n != 1 {
+			t.Errorf("%s of the living day was dropped", p.table)
+		}
+	}
+	b.wantState(live.ID, outcome.Accepted, "")
+	b.wantState(young.Messages[0].ID, outcome.Accepted, "")
+}
+
+func TestGatesKeepSince(t *testing.T) {
+	b := setup(t)
+	only := func() Gate {
+		t.Helper()
+		gates, err := b.store.Gates(b.ctx)
+		if err != nil || len(gates) != 1 {
+			t.Fatalf("gates %+v, %v, want one", gates, err)
+		}
+		return gates[0]
+	}
+	shut := func(state string, until time.Time) Gate {
+		t.Helper()
+		err := b.store.CloseGate(b.ctx, Gate{Account: "shop", API: "/cgi-bin/message/template/send", State: state, Reason: "quota", ErrCode: 45009, Detail: "reach max api daily quota limit", Until: until})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return only()
+	}
+	later := time.Now().Add(time.Hour).Truncate(time.Microsecond)
+	first := shut(GateClosed, later)
+	if first.State != GateClosed || first.Account != "shop" || !first.Until.Equal(later) {
+		t.Errorf("gate %+v, want it closed until %s", first, later)
+	}
+	if again := shut(GateClosed, later.Add(-time.Minute)); !again.Since.Equal(first.Since) || !again.Until.Equal(later) {
+		t.Errorf("gate %+v, want the first since and the later until", again)
+	}
+	broken := shut(GateBroken, time.Time{})
+	if broken.State != GateBroken || !broken.Since.After(first.Since) || !broken.Until.IsZero() {
+		t.Errorf("gate %+v, want it broken since now", broken)
+	}
+	if still := shut(GateClosed, later); still.State != GateBroken {
+		t.Errorf("gate %+v, want it to stay broken", still)
+	}
+	if opened, err := b.store.OpenGate(b.ctx, "shop", broken.API, first.ChangedAt); opened || err != nil {
+		t.Errorf("an old probe opened the gate: %t, %v", opened, err)
+	}
+	if opened, err := b.store.OpenGate(b.ctx, "shop", broken.API, only().ChangedAt); !opened || err != nil {
+		t.Errorf("open: %t, %v", opened, err)
+	}
+	if g := only(); g.State != GateOpen || g.Detail != "" {
+		t.Errorf("gate %+v, want it open", g)
+	}
+}
+
+func TestInboundEventsKeepTheLatest(t *testing.T) {
+	b := setup(t)
+	at := time.Now().Truncate(time.Second)
+	for _, list := range [][]Inbound{
+		{{"shop", "oA", "message", at}, {"shop", "oA", "message", at.Add(time.Minute)}, {"shop", "oA", "follow", at}, {"shop", "oB", "message", at}},
+		{{"shop", "oA", "message", at.Add(-time.Hour)}},
+	} {
+		if err := b.store.RecordInbound(b.ctx, list); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := b.store.LastInbound(b.ctx, "shop", "oA")
+	if err != nil || len(got) != 2 || got[1].Trigger != "message" || !got[1].At.Equal(at.Add(time.Minute)) {
+		t.Errorf("last %+v (%v), want follow, and the latest message", got, err)
+	}
+}
+
+func TestAccountsKeepTheirNumbers(t *testing.T) {
+	b := setup(t)
+	id, _, err := b.store.AccountID(b.ctx, "ghost")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := b.store.SyncAccounts(b.ctx, []Account{{"ghost", "wx1"}, {"shop", "wx2"}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if again, name, err := b.store.AccountID(b.ctx, "wx1"); err != nil || again != id || name != "ghost" {
+		t.Errorf("appid wx1 is %d %q (%v), want %d ghost", again, name, err, id)
+	}
+	if err := b.store.SyncAccounts(b.ctx, []Account{{"renamed", "wx1"}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, name, _ := open(t, b.url).AccountID(b.ctx, "wx1"); name != "renamed" {
+		t.Errorf("appid wx1 is %q, want renamed", name)
+	}
+}
+
+func TestRejectedTasksAreKeptWhole(t *testing.T) {
+	b := setup(t)
+	if err := b.store.Reject(b.ctx, "normal", "task", "message:send", []byte{0, 0xff}, "version 9\x00 is unknown"); err != nil {
+		t.Fatal(err)
+	}
+	if n := b.count(`SELECT count(*) FROM rejected_task WHERE payload = '\x00ff' AND queue = 'normal'`); n != 1 {
+		t.Error("the payload is not there as it came")
+	}
+}
