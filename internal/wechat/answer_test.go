@@ -11,10 +11,16 @@ func TestParseAnswer(t *testing.T) {
 		want       answer
 		refused    bool
 	}{
-		{"a template's reply", `{"errcode":0,"errmsg":"ok","msgid":1988810812324364291}`,
-			answer{Msg: "ok", MsgID: 1988810812324364291, spoken: true, hasCode: true}, false},
-		{"a mass send's reply", `{"errcode":0,"errmsg":"send job submission success","msg_id":34182,"msg_data_id":206227730}`,
-			answer{Msg: "send job submission success", JobID: 34182, DataID: 206227730, spoken: true, hasCode: true}, false},
+		{
+			"a template's reply", `{"errcode":0,"errmsg":"ok","msgid":1988810812324364291}`,
+			answer{Msg: "ok", MsgID: 1988810812324364291, spoken: true, hasCode: true},
+			false,
+		},
+		{
+			"a mass send's reply", `{"errcode":0,"errmsg":"send job submission success","msg_id":34182,"msg_data_id":206227730}`,
+			answer{Msg: "send job submission success", JobID: 34182, DataID: 206227730, spoken: true, hasCode: true},
+			false,
+		},
 		{"ids as strings", `{"errcode":"0","msgid":"6972028683187026694"}`, answer{MsgID: 6972028683187026694, spoken: true, hasCode: true}, false},
 		{"white space anywhere", " {\n\t\"errcode\" : -1 , \"errmsg\":\"system error\" }\r\n", answer{Code: -1, Msg: "system error", spoken: true, hasCode: true}, false},
 		{"Chinese and escapes", `{"errcode":45009,"errmsg":"额度\u002f已满"}`, answer{Code: 45009, Msg: "额度/已满", spoken: true, hasCode: true}, false},

@@ -45,7 +45,8 @@ func TestCalls(t *testing.T) {
 		},
 		{
 			"mass speed", func(c *Client) (any, error) { return c.MassSpeed(ctx, tok) }, `{"speed":3,"realspeed":15}`,
-			"POST", PathMassSpeedGet, "", `{}`, MassSpeed{3, 15},
+			"POST", PathMassSpeedGet, "", `{}`,
+			MassSpeed{3, 15},
 		},
 		{
 			"set mass speed", func(c *Client) (any, error) { return nil, c.SetMassSpeed(ctx, tok, 2) }, `{"errcode":0}`,
@@ -54,17 +55,20 @@ func TestCalls(t *testing.T) {
 		{
 			"quota with a rate", func(c *Client) (any, error) { return c.QuotaGet(ctx, tok, PathCustom) },
 			`{"errcode":0,"errmsg":"ok","quota":{"daily_limit":500000,"used":7,"remain":499993},"rate_limit":{"call_count":600,"refresh_second":60}}`,
-			"POST", PathQuotaGet, "", `{"cgi_path":"/cgi-bin/message/custom/send"}`, Quota{500000, 7, 499993, RateLimit{600, time.Minute}},
+			"POST", PathQuotaGet, "", `{"cgi_path":"/cgi-bin/message/custom/send"}`,
+			Quota{500000, 7, 499993, RateLimit{600, time.Minute}},
 		},
 		{
 			"quota without a rate", func(c *Client) (any, error) { return c.QuotaGet(ctx, tok, PathCustom) },
 			`{"errcode":0,"quota":{"daily_limit":10,"used":10,"remain":0}}`,
-			"POST", PathQuotaGet, "", `{"cgi_path":"/cgi-bin/message/custom/send"}`, Quota{DailyLimit: 10, Used: 10},
+			"POST", PathQuotaGet, "", `{"cgi_path":"/cgi-bin/message/custom/send"}`,
+			Quota{DailyLimit: 10, Used: 10},
 		},
 		{
 			"templates", func(c *Client) (any, error) { return c.Templates(ctx, tok) },
 			`{"template_list":[{"template_id":"T","title":"订单","content":"{{thing1.DATA}}"}]}`,
-			"GET", PathTemplates, "", "", []PrivateTemplate{{ID: "T", Title: "订单", Content: "{{thing1.DATA}}"}},
+			"GET", PathTemplates, "", "",
+			[]PrivateTemplate{{ID: "T", Title: "订单", Content: "{{thing1.DATA}}"}},
 		},
 		{
 			"stable token", func(c *Client) (any, error) {

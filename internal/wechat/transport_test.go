@@ -364,7 +364,9 @@ func TestSecretsDoNotPrint(t *testing.T) {
 		pointer *Secret
 	}{canaryToken, []Secret{s}, &s}
 	for _, v := range []any{
-		s, &s, canaryToken, nested, &nested, map[string]Secret{"a": s}, []Secret{s},
+		s, &s, canaryToken, nested, &nested,
+		map[string]Secret{"a": s},
+		[]Secret{s},
 		Call{Path: "/x", Token: s, Query: s, Body: []byte(canary)},
 	} {
 		if c, ok := v.(Call); ok { // its body is the caller's; only fmt is kept from it
