@@ -1,0 +1,220 @@
+package gate
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/hongyan-dispatch/hongyan/message"
+)
+
+// Every is how often a pod reads the gates: half of the second within which all pods know of a change.
+const Every = 500 * time.Millisecond
+
+// freshEnough is the age up to which a mirror may refuse without looking again.
+const freshEnough = 50 * time.Millisecond
+
+// ProbeEvery is the time between two probes of a broken gate, over all pods.
+const ProbeEvery = time.Minute
+
+// A State says whether calls may pass.
+type State string
+
+// The states of a gate.
+const (
+	Open   State = "open"
+	Closed State = "closed" // until a time
+	Broken State = "broken" // until WeChat accepts the account again
+)
+
+// A Gate stands before one API of one account. API "" is the account itself: before all of its APIs.
+type Gate struct {
+	Account string
+	API     string
+	State   State
+	Reason  string // one word, such as quota or refused_account
+	ErrCode int    // WeChat's code, if it closed the gate
+	Detail  string // WeChat's words, with the IP where it named one
+	Since   time.Time
+	Until   time.Time  // Closed: when it opens
+	Probe   message.ID // Broken: the message that may pass
+}
+
+// Opens is when a message behind the gate is worth another look.
+func (g Gate) Opens(now time.Time) time.Time {
+	if g.State == Closed {
+		return g.Until
+	}
+	return now.Add(ProbeEvery)
+}
+
+// Store keeps the gates; all methods may be called concurrently.
+type Store interface {
+	Gates(ctx context.Context) ([]Gate, error) // those that are not open
+	// SetGate writes the gate. It keeps Since where the state does not change, and never replaces a broken
+	// gate by a closed one.
+	SetGate(ctx context.Context, g Gate) error
+	OpenGate(ctx context.Context, account, api string) error
+	// ClaimProbe answers true to one caller in each ProbeEvery.
+	ClaimProbe(ctx context.Context, account, api string, every time.Duration) (bool, error)
+}
+
+// A Board mirrors the gates in this pod. Its methods may be called concurrently.
+type Board struct {
+	store Store
+
+	reading sync.Mutex // one reader at a time
+	mu      sync.RWMutex
+	shut    map[key]Gate
+	readAt  time.Time // zero: never
+}
+
+type key struct{ account, api string }
+
+// NewBoard makes a board; it knows nothing until Run or the first Look has read the gates.
+func NewBoard(s Store) *Board { return &Board{store: s, shut: map[key]Gate{}} }
+
+// Run mirrors the gates until the context ends.
+func (b *Board) Run(ctx context.Context, failed func(error)) error {
+	tick := time.NewTicker(Every)
+	defer tick.Stop()
+	for {
+		if err := b.read(ctx, 0); err != nil && ctx.Err() == nil {
+			failed(err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// Look answers with the gate that stands in the way of this message; ok is true when none does.
+func (b *Board) Look(ctx context.Context, account, api string, id message.ID, now time.Time) (g Gate, ok bool, err error) {
+	if g, ok = b.look(account, api, id, now); ok && b.known() {
+		return g, true, nil
+	}
+	if err := b.read(ctx, freshEnough); err != nil {
+		return Gate{}, false, err
+	}
+	g, ok = b.look(account, api, id, now)
+	return g, ok, nil
+}
+
+func (b *Board) look(account, api string, id message.ID, now time.Time) (Gate, bool) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if len(b.shut) == 0 {
+		return Gate{}, true
+	}
+	for _, k := range []key{{account, ""}, {account, api}} {
+		g, shut := b.shut[k]
+		switch {
+		case !shut, g.State == Closed && !now.Before(g.Until), g.State == Broken && g.Probe == id && !id.IsZero():
+		default:
+			return g, false
+		}
+	}
+	return Gate{}, true
+}
+
+func (b *Board) known() bool {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return !b.readAt.IsZero()
+}
+
+// read renews the mirror unless it is younger than age.
+func (b *Board) read(ctx context.Context, age time.Duration) error {
+	asked := time.Now()
+	b.reading.Lock()
+	defer b.reading.Unlock()
+	b.mu.RLock()
+	readAt := b.readAt
+	b.mu.RUnlock()
+	if !readAt.IsZero() && readAt.After(asked.Add(-age)) {
+		return nil // somebody read it meanwhile
+	}
+	start := time.Now()
+	gates, err := b.store.Gates(ctx)
+	if err != nil {
+		return fmt.Errorf("read gates: %w", err)
+	}
+	shut := make(map[key]Gate, len(gates))
+	for _, g := range gates {
+		shut[key{g.Account, g.API}] = g
+	}
+	b.mu.Lock()
+	b.shut, b.readAt = shut, start
+	b.mu.Unlock()
+	return nil
+}
+
+// All lists the gates that are not open, as mirrored.
+func (b *Board) All() []Gate {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	all := make([]Gate, 0, len(b.shut))
+	for _, g := range b.shut {
+		all = append(all, g)
+	}
+	return all
+}
+
+// Close shuts the gate until a time; Break until WeChat accepts the account again. Both act on this pod at
+// once and on the others within a second.
+func (b *Board) Close(ctx context.Context, g Gate) error {
+	g.State = Closed
+	return b.set(ctx, g)
+}
+
+// Break marks the account, or one API of it, as refused by WeChat.
+func (b *Board) Break(ctx context.Context, g Gate) error {
+	g.State = Broken
+	return b.set(ctx, g)
+}
+
+func (b *Board) set(ctx context.Context, g Gate) error {
+	k := key{g.Account, g.API}
+	b.mu.Lock()
+	before, was := b.shut[k]
+	if !was || before.State == Closed {
+		b.shut[k] = g
+	}
+	b.mu.Unlock()
+	if was && before.State == g.State && before.ErrCode == g.ErrCode && !g.Until.After(before.Until) {
+		return nil // known already: a burst of equal refusals costs one write
+	}
+	if err := b.store.SetGate(ctx, g); err != nil {
+		return fmt.Errorf("close gate of %s %s: %w", g.Account, g.API, err)
+	}
+	return nil
+}
+
+// Passed reports a call that WeChat did not refuse for the account's sake: what was broken is mended.
+func (b *Board) Passed(ctx context.Context, account, api string) error {
+	for _, k := range []key{{account, ""}, {account, api}} {
+		b.mu.RLock()
+		g, shut := b.shut[k]
+		b.mu.RUnlock()
+		if shut && g.State == Broken && time.Since(g.Since) > Every {
+			if err := b.Open(ctx, account, k.api); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Open opens the gate, whatever closed it.
+func (b *Board) Open(ctx context.Context, account, api string) error {
+	if err := b.store.OpenGate(ctx, account, api); err != nil {
+		return fmt.Errorf("open gate of %s %s: %w", account, api, err)
+	}
+	b.mu.Lock()
+	delete(b.shut, key{account, api})
+	b.mu.Unlock()
+	return nil
+}

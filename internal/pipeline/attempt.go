@@ -1,0 +1,80 @@
+package pipeline
+
+import (
+	"time"
+
+	"github.com/hongyan-dispatch/hongyan/internal/wechat"
+	"github.com/hongyan-dispatch/hongyan/message"
+	"github.com/hongyan-dispatch/hongyan/outcome"
+)
+
+// An Account is what the pipeline must know of an Official Account.
+type Account struct {
+	Name          string
+	AppID         message.AppID
+	Type          message.AccountType
+	TryUnknown    bool // send customer-service messages to users of whom nothing is known
+	ResendInDoubt bool // customer service and notices: send again when nobody can know whether one left
+	ResendLate    bool // templates: send again after WeChat's dedupe window
+}
+
+// An Attempt is one run of one message: the message, and what the run holds.
+type Attempt struct {
+	Message *message.Message
+	Parcel  message.ID // the parcel it travels in
+	Account Account
+	Client  WeChat // the account's API
+	Now     time.Time
+
+	Stage   string // the stage that ended the run
+	Fate    Fate
+	Effects Effects
+
+	list   []message.OpenID // mass: who is left after the caps
+	window bool             // holds a slot of the customer-service window
+	token  wechat.Token
+	quota  QuotaToken
+	claim  Claim
+	// releases of the sender and of the claim allowance, nil when not held
+	sender, allowance func()
+}
+
+// Claimed is the claim that the run holds, if it holds one.
+func (a *Attempt) Claimed() (Claim, bool) { return a.claim, a.claim.Number > 0 }
+
+// API is the path of the call that the message goes by; quotas and gates are kept by it.
+func (a *Attempt) API() string { return wechat.PathOf(a.Message.Kind) }
+
+// Fate says how far a run came: undo depends on it.
+type Fate byte
+
+// How far a run came.
+const (
+	Refused      Fate = iota // by a guard: nothing left, everything is given back
+	ClaimRefused             // the message is decided or somebody else's: what is keyed by it stays
+	NotSent                  // class N without a connection
+	Answered                 // class N with a connection: WeChat refused
+	Left                     // sent, or nobody knows
+)
+
+// A Claim is the right to call WeChat for a message, once.
+type Claim struct {
+	Number      int32 // the fence; 0 for no claim
+	Batch       int64 // the commit that it came with
+	Attempt     int   // counted from 1
+	FirstIntent time.Time
+	Intent      time.Time        // when the claim was committed, with a monotonic reading
+	Doubt       bool             // an earlier attempt may have left
+	List        []message.OpenID // mass: the users that are under their caps
+	Verdict     outcome.Outcome  // the claim was refused with this outcome, already written
+	Refused     bool             // decided already, or somebody else's
+}
+
+// Effects are the consequences of an outcome beyond the message, written in the same transaction.
+type Effects struct {
+	Suppress   bool   // the user refuses messages
+	TemplateID string // Suppress: of this template only
+	Fallback   *message.Message
+	Doubt      bool // the row is marked: it ends only sent or unknown
+	RefundMass bool // the mass caps that the claim took are given back
+}

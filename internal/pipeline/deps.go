@@ -1,0 +1,104 @@
+package pipeline
+
+import (
+	"context"
+	"time"
+
+	"github.com/hongyan-dispatch/hongyan/internal/wechat"
+	"github.com/hongyan-dispatch/hongyan/message"
+	"github.com/hongyan-dispatch/hongyan/outcome"
+)
+
+// Deps is what the stages need, each as the one or two methods it calls.
+type Deps struct {
+	Recipients Recipients
+	Gates      Gates
+	Windows    Windows
+	Quota      Quota
+	Tokens     Tokens
+	Senders    *Senders
+	Ledger     Ledger
+	Policy     Policy
+	Observe    func(api string, r wechat.Result) // optional: every call that was made
+}
+
+// Recipients knows who refuses messages.
+type Recipients interface {
+	// Suppressed says whether the message's user refuses everything, or its template.
+	Suppressed(ctx context.Context, m *message.Message) (bool, error)
+}
+
+// Gates knows which account may call which API now.
+type Gates interface {
+	// Look answers with the time until which the gate is closed; zero when it is open for this message.
+	Look(ctx context.Context, account, api string, id message.ID, now time.Time) (until time.Time, err error)
+	// Broken reports that WeChat refuses the account on this API ("" for all of them).
+	Broken(ctx context.Context, account, api string, err *wechat.Error)
+	// QuotaSpent reports a 45009 and answers when the API may be called again.
+	QuotaSpent(ctx context.Context, account, api string, err *wechat.Error, now time.Time) time.Time
+	// Passed reports a call that WeChat did not refuse for the account's sake.
+	Passed(ctx context.Context, account, api string)
+}
+
+// Windows is the ledger of the customer-service window.
+type Windows interface {
+	Reserve(ctx context.Context, app message.AppID, user message.OpenID, id message.ID, now time.Time) (Window, error)
+	Confirm(ctx context.Context, app message.AppID, user message.OpenID, id message.ID, now time.Time) error
+	Release(ctx context.Context, app message.AppID, user message.OpenID, id message.ID) error
+	Refused(ctx context.Context, app message.AppID, user message.OpenID, code int, now time.Time) error
+}
+
+// Window says what the ledger knows of a user's window.
+type Window byte
+
+// The states of a window.
+const (
+	WindowOpen Window = iota
+	WindowClosed
+	WindowUsed
+	WindowUnknown // nothing is known of the user
+)
+
+// Quota gives out the right to make one call, at a time.
+type Quota interface {
+	// Take waits at most maxWait. A refusal is a *NoQuota.
+	Take(ctx context.Context, app message.AppID, api string, lane message.Lane, maxWait time.Duration) (QuotaToken, error)
+	Slow(ctx context.Context, app message.AppID, api string) error
+}
+
+// A QuotaToken is the right to make one call. Spent or Return is called exactly once.
+type QuotaToken interface {
+	Ready(ctx context.Context) error // right before the wire
+	Spent()
+	Return(ctx context.Context)
+}
+
+// NoQuota says that no call may be made before Until.
+type NoQuota struct {
+	Until  time.Time
+	Reason outcome.Reason // Quota or Pace
+}
+
+func (e *NoQuota) Error() string {
+	return "no " + string(e.Reason) + " before " + e.Until.Format(time.RFC3339)
+}
+
+// Tokens gives access tokens.
+type Tokens interface {
+	Token(ctx context.Context, app message.AppID) (wechat.Token, error)
+	Refresh(ctx context.Context, app message.AppID, refused wechat.Token) (wechat.Token, error)
+}
+
+// Ledger grants claims.
+type Ledger interface {
+	// Claim commits the intent to call WeChat for the message, before it returns.
+	Claim(ctx context.Context, a *Attempt) (Claim, error)
+}
+
+// WeChat is the API of one account's host.
+type WeChat interface {
+	SendTemplate(ctx context.Context, t wechat.Token, to message.OpenID, clientMsgID string, body []byte) wechat.Result
+	SendSubscribe(ctx context.Context, t wechat.Token, to message.OpenID, body []byte) wechat.Result
+	SendCustom(ctx context.Context, t wechat.Token, to message.OpenID, body []byte) wechat.Result
+	SendMass(ctx context.Context, t wechat.Token, to []message.OpenID, clientMsgID string, body []byte) wechat.Result
+}

@@ -1,0 +1,142 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hongyan-dispatch/hongyan/internal/wechat"
+	"github.com/hongyan-dispatch/hongyan/message"
+	"github.com/hongyan-dispatch/hongyan/outcome"
+)
+
+// maxClaimAge is how long after its commit a claim may still be used. A pod that was frozen for longer may
+// have been declared dead, and its claim resolved.
+const maxClaimAge = 5 * time.Second
+
+func claimed(l Ledger) Stage {
+	return Stage{Name: "claimed", Run: func(ctx context.Context, a *Attempt) (outcome.Outcome, error) {
+		// A claim that is asked for is waited for: one that is committed and not known would strand the message.
+		claim, err := l.Claim(context.WithoutCancel(ctx), a)
+		if err != nil {
+			return outcome.Outcome{}, err
+		}
+		if claim.Refused {
+			a.Fate = ClaimRefused
+			if claim.Verdict.Decided() { // its key or its cap was taken by another message: give back all
+				a.Fate = Refused
+			}
+			return claim.Verdict, nil
+		}
+		a.claim = claim
+		return outcome.Outcome{}, nil
+	}}
+}
+
+func send(d Deps) Stage {
+	return Stage{Name: "send", Run: func(ctx context.Context, a *Attempt) (outcome.Outcome, error) {
+		// From here on the claim is held: whatever happens ends in an outcome, also while the pod drains.
+		ctx = context.WithoutCancel(ctx)
+		if a.sender == nil {
+			release, err := d.Senders.wire.acquire(ctx, a.Message.Lane)
+			if err != nil {
+				return a.unsent(err), nil
+			}
+			defer release()
+		}
+		if err := a.quota.Ready(ctx); err != nil {
+			return a.unsent(err), nil
+		}
+		o, r := a.call(ctx, d)
+		if r.Class == wechat.NotSent && r.Error() != nil && r.Error().Disposition() == wechat.TokenRefresh {
+			o = a.again(ctx, d, r.Error())
+		}
+		return o, nil
+	}}
+}
+
+// unsent is the outcome of a claim that could not be used: the message surely did not leave.
+func (a *Attempt) unsent(err error) outcome.Outcome {
+	a.Fate = NotSent
+	o := park(a.Message, outcome.Pace, time.Now().Add(time.Second))
+	o.ErrMsg = err.Error()
+	return o
+}
+
+var errStale = errors.New("the claim is too old: this process was frozen or is overloaded")
+
+// call makes the call and judges its result.
+func (a *Attempt) call(ctx context.Context, d Deps) (outcome.Outcome, wechat.Result) {
+	now := time.Now()
+	// Both clocks: a suspended machine stops the monotonic one.
+	if now.Sub(a.claim.Intent) > maxClaimAge || now.Round(0).Sub(a.claim.Intent.Round(0)) > maxClaimAge {
+		return a.unsent(errStale), wechat.Result{}
+	}
+	r := a.dial(ctx)
+	if d.Observe != nil {
+		d.Observe(a.API(), r)
+	}
+	now = time.Now()
+	switch {
+	case r.Class != wechat.NotSent:
+		a.Fate = Left
+	case r.Connected:
+		a.Fate = Answered
+	default:
+		a.Fate = NotSent
+	}
+	return a.judge(ctx, d, r, now), r
+}
+
+func (a *Attempt) dial(ctx context.Context) wechat.Result {
+	m := a.Message
+	switch m.Kind {
+	case message.Template:
+		return a.Client.SendTemplate(ctx, a.token, m.To, m.ID.Hex(), m.Body)
+	case message.Subscribe:
+		return a.Client.SendSubscribe(ctx, a.token, m.To, m.Body)
+	case message.Custom:
+		return a.Client.SendCustom(ctx, a.token, m.To, m.Body)
+	case message.Mass:
+		list := m.List
+		if a.claim.List != nil {
+			list = a.claim.List
+		}
+		return a.Client.SendMass(ctx, a.token, list, m.ID.Hex(), m.Body)
+	}
+	panic(fmt.Sprintf("pipeline: message %s of kind %q passed decode", m.ID, m.Kind))
+}
+
+// again repeats, once, a call whose access token was refused. A refusal is class N: it is safe for every kind.
+func (a *Attempt) again(ctx context.Context, d Deps, refused *wechat.Error) outcome.Outcome {
+	token, err := d.Tokens.Refresh(ctx, a.Account.AppID, a.token)
+	if err != nil {
+		o, _ := noToken(ctx, a, d.Gates, err)
+		return a.inDoubt(o)
+	}
+	a.token = token
+	a.quota.Spent() // the refused call counts
+	if o, err := a.takeQuota(ctx, d.Quota); err != nil || o.Decided() {
+		a.quota = spent{}
+		if err != nil {
+			o, _ = storeIsAway(ctx, a, err)
+		}
+		return a.inDoubt(o)
+	}
+	if err := a.quota.Ready(ctx); err != nil {
+		return a.inDoubt(a.unsent(err))
+	}
+	o, r := a.call(ctx, d)
+	if r.Error() != nil && r.Class == wechat.NotSent && r.Error().Disposition() == wechat.TokenRefresh {
+		d.Gates.Broken(ctx, a.Account.Name, "", r.Error())
+	}
+	return o
+}
+
+// spent is the quota token of a run that has used its own and got no other.
+type spent struct{}
+
+func (spent) Ready(context.Context) error { return nil }
+func (spent) Spent()                      {}
+func (spent) Return(context.Context)      {}

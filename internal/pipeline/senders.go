@@ -1,0 +1,100 @@
+package pipeline
+
+import (
+	"container/list"
+	"context"
+	"sync"
+
+	"github.com/hongyan-dispatch/hongyan/message"
+)
+
+// Senders bounds what a pod has on the wire, and what it has claimed ahead of it. A few senders are kept for
+// urgent messages, which also stand first in the line.
+type Senders struct {
+	wire  line // calls in flight
+	ahead line // claims of messages with a client id: in flight, or next
+}
+
+// NewSenders makes n senders, of which a tenth (one at least, if n > 1) is kept for urgent messages.
+func NewSenders(n int) *Senders {
+	kept := n / 10
+	if kept == 0 && n > 1 {
+		kept = 1
+	}
+	return &Senders{wire: newLine(n, kept), ahead: newLine(2*n+kept, kept)}
+}
+
+// InFlight is how many calls are being made now.
+func (s *Senders) InFlight() int { return s.wire.taken() }
+
+// line is a semaphore with two queues: urgent ones are served first, and the last places are theirs alone.
+type line struct {
+	mu     *sync.Mutex
+	size   int
+	kept   int
+	free   int
+	urgent *list.List // of chan struct{}
+	others *list.List
+}
+
+func newLine(size, kept int) line {
+	return line{mu: new(sync.Mutex), size: size, kept: kept, free: size, urgent: list.New(), others: list.New()}
+}
+
+func (l *line) taken() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.size - l.free
+}
+
+// acquire waits for a place and answers with its release, which is called once.
+func (l *line) acquire(ctx context.Context, lane message.Lane) (func(), error) {
+	queue, floor := l.others, l.kept
+	if lane == message.Urgent {
+		queue, floor = l.urgent, 0
+	}
+	l.mu.Lock()
+	if l.free > floor && queue.Len() == 0 {
+		l.free--
+		l.mu.Unlock()
+		return l.release, nil
+	}
+	ready := make(chan struct{})
+	place := queue.PushBack(ready)
+	l.mu.Unlock()
+
+	select {
+	case <-ready:
+		return l.release, nil
+	case <-ctx.Done():
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		select {
+		case <-ready: // given a place in the same instant: pass it on
+			l.free++
+			l.serve()
+		default:
+			queue.Remove(place)
+		}
+		return nil, ctx.Err()
+	}
+}
+
+func (l *line) release() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.free++
+	l.serve()
+}
+
+// serve gives the free places away; mu is held.
+func (l *line) serve() {
+	for l.free > 0 && l.urgent.Len() > 0 {
+		l.free--
+		close(l.urgent.Remove(l.urgent.Front()).(chan struct{}))
+	}
+	for l.free > l.kept && l.others.Len() > 0 {
+		l.free--
+		close(l.others.Remove(l.others.Front()).(chan struct{}))
+	}
+}

@@ -1,0 +1,161 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/hibiken/asynq"
+
+	"github.com/hongyan-dispatch/hongyan/internal/pipeline"
+	"github.com/hongyan-dispatch/hongyan/internal/tasks"
+	"github.com/hongyan-dispatch/hongyan/message"
+	"github.com/hongyan-dispatch/hongyan/outcome"
+)
+
+// ErrDraining returns a parcel to the queue because this pod is shutting down. It counts as no failure.
+var ErrDraining = errors.New("draining")
+
+// Pipeline decides about one message.
+type Pipeline interface {
+	Run(ctx context.Context, a *pipeline.Attempt) (outcome.Outcome, error)
+}
+
+// Ledger writes what was decided.
+type Ledger interface {
+	// Settle writes the outcome of the attempt: under its claim if it holds one, else as a verdict that only
+	// writes over an accepted message. What it does not change is somebody else's.
+	Settle(ctx context.Context, a *pipeline.Attempt, o outcome.Outcome) error
+	// ParcelDone says that every message of the parcel is terminal or parked.
+	ParcelDone(ctx context.Context, parcel message.ID)
+	// Reject records a task that cannot become a row.
+	Reject(ctx context.Context, queue, task, kind string, payload []byte, reason string) error
+}
+
+// Accounts finds an account by its name or AppID.
+type Accounts interface {
+	Account(nameOrAppID string) (pipeline.Account, pipeline.WeChat, bool)
+}
+
+// A Handler processes parcels. It may be used by several servers at once.
+type Handler struct {
+	Pipeline  Pipeline
+	Ledger    Ledger
+	Accounts  Accounts
+	Retention time.Duration // ids older than this are refused
+	Observe   func(a *pipeline.Attempt, o outcome.Outcome, took time.Duration)
+
+	Drain <-chan struct{} // when closed, what is not claimed is given back, and what is claimed is seen to its outcome
+
+	inHand sync.WaitGroup // also counts parcels that asynq has given up on
+}
+
+// Wait returns when no parcel is in hand.
+func (h *Handler) Wait() { h.inHand.Wait() }
+
+func (h *Handler) draining() bool {
+	select {
+	case <-h.Drain:
+		return true
+	default:
+		return false
+	}
+}
+
+// ProcessTask sees one parcel through.
+func (h *Handler) ProcessTask(ctx context.Context, t *asynq.Task) error {
+	h.inHand.Add(1)
+	defer h.inHand.Done()
+	// Not through asynq's own context: when that ends, asynq frees the slot and waits for nobody.
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		select {
+		case <-h.Drain:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+
+	parcel, err := tasks.Decode(t)
+	if err == nil {
+		err = tasks.CheckAge(parcel, time.Now(), h.Retention)
+	}
+	if err != nil {
+		return h.reject(ctx, t, err)
+	}
+	if err := h.each(ctx, parcel); err != nil {
+		return err // at least one fate could not be written: the parcel comes back
+	}
+	h.Ledger.ParcelDone(ctx, parcel.ID)
+	return nil
+}
+
+// reject records a task that no worker can send, and drops it.
+func (h *Handler) reject(ctx context.Context, t *asynq.Task, why error) error {
+	id, _ := asynq.GetTaskID(ctx)
+	queue, _ := asynq.GetQueueName(ctx)
+	if err := h.Ledger.Reject(ctx, queue, id, t.Type(), t.Payload(), why.Error()); err != nil {
+		return fmt.Errorf("record rejected task: %w", err)
+	}
+	return fmt.Errorf("decode %s: %w: %w", t.Type(), why, asynq.RevokeTask)
+}
+
+// each runs the parcel's messages side by side; they wait for tokens and senders in line, urgent ones first.
+func (h *Handler) each(ctx context.Context, parcel *message.Parcel) error {
+	if len(parcel.Messages) == 1 {
+		return h.one(ctx, parcel.ID, parcel.Messages[0])
+	}
+	var (
+		wg    sync.WaitGroup
+		once  sync.Once
+		first error
+	)
+	for _, m := range parcel.Messages {
+		wg.Go(func() {
+			if err := h.one(ctx, parcel.ID, m); err != nil {
+				once.Do(func() { first = err })
+			}
+		})
+	}
+	wg.Wait()
+	return first
+}
+
+func (h *Handler) one(ctx context.Context, parcel message.ID, m *message.Message) error {
+	if h.draining() {
+		return ErrDraining
+	}
+	start := time.Now()
+	a := &pipeline.Attempt{Message: m, Parcel: parcel, Now: start}
+	o, err := h.decide(ctx, a)
+	if err != nil && h.draining() {
+		return ErrDraining
+	}
+	if err != nil {
+		return err
+	}
+	if a.Fate != pipeline.ClaimRefused {
+		if err := h.Ledger.Settle(context.WithoutCancel(ctx), a, o); err != nil {
+			return fmt.Errorf("settle %s: %w", m.ID, err)
+		}
+	}
+	if h.Observe != nil {
+		h.Observe(a, o, time.Since(start))
+	}
+	return nil
+}
+
+func (h *Handler) decide(ctx context.Context, a *pipeline.Attempt) (outcome.Outcome, error) {
+	account, client, known := h.Accounts.Account(a.Message.Account)
+	if !known {
+		return outcome.Outcome{
+			Status: outcome.Failed, Reason: outcome.Invalid,
+			ErrMsg: fmt.Sprintf("account %q is not in this worker's configuration", a.Message.Account),
+		}, nil
+	}
+	a.Account, a.Client = account, client
+	return h.Pipeline.Run(ctx, a)
+}

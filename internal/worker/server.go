@@ -1,0 +1,105 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/hongyan-dispatch/hongyan/internal/tasks"
+)
+
+// DrainTime is how long a pod finishes what is in hand after it was told to stop. Pods are given 40 s.
+const DrainTime = 25 * time.Second
+
+// Servers is one asynq server for each class of queues.
+type Servers struct {
+	servers []*asynq.Server
+	handler *Handler
+	drain   chan struct{}
+}
+
+// NewServers makes the servers of a pod with the given number of senders. The Redis client is the servers' own:
+// it carries the hook of tasks.Detach.
+func NewServers(rdb redis.UniversalClient, h *Handler, senders int, log *slog.Logger) *Servers {
+	drain := make(chan struct{})
+	h.Drain = drain
+	s := &Servers{handler: h, drain: drain}
+	for _, class := range tasks.Classes() {
+		s.servers = append(s.servers, asynq.NewServerFromRedisClient(rdb, asynq.Config{
+			Concurrency:              class.ConcurrencyFor(senders),
+			Queues:                   class.Queues,
+			TaskCheckInterval:        class.TaskCheckInterval,
+			DelayedTaskCheckInterval: class.DelayedTaskCheckInterval,
+			ShutdownTimeout:          DrainTime,
+			IsFailure:                isFailure,
+			RetryDelayFunc:           retryDelay,
+			Logger:                   asynqLog{log.With("component", "asynq", "class", class.Name)},
+			LogLevel:                 asynq.WarnLevel,
+		}))
+	}
+	return s
+}
+
+// Run serves until the context ends; then it stops taking parcels, gives back what is not claimed, sees the rest
+// to its outcome, and returns.
+func (s *Servers) Run(ctx context.Context) error {
+	for i, server := range s.servers {
+		if err := server.Start(s.handler); err != nil {
+			s.shutdown(s.servers[:i])
+			return fmt.Errorf("start server: %w", err)
+		}
+	}
+	<-ctx.Done()
+	s.shutdown(s.servers)
+	return nil
+}
+
+func (s *Servers) shutdown(started []*asynq.Server) {
+	close(s.drain) // what waits for a token, a slot or a sender gives up; what is claimed goes on
+	var g errgroup.Group
+	for _, server := range started {
+		g.Go(func() error {
+			server.Stop()
+			server.Shutdown()
+			return nil
+		})
+	}
+	_ = g.Wait()
+	// What asynq has given up on may still be settling.
+	settled := make(chan struct{})
+	go func() { s.handler.Wait(); close(settled) }()
+	select {
+	case <-settled:
+	case <-time.After(DrainTime):
+	}
+}
+
+// isFailure: a pod that drains, or whose Postgres is away, is not the parcel's fault. A lost lease is: a parcel
+// that kills its pods must not go round for ever.
+func isFailure(err error) bool {
+	return errors.Is(err, asynq.ErrLeaseExpired) || errors.Is(err, context.DeadlineExceeded)
+}
+
+func retryDelay(n int, err error, _ *asynq.Task) time.Duration {
+	if errors.Is(err, ErrDraining) || errors.Is(err, context.Canceled) {
+		return 0
+	}
+	d := min(time.Second<<min(n, 8), 5*time.Minute)
+	return d/2 + rand.N(d/2)
+}
+
+// asynqLog gives asynq's words to slog. asynq is told to speak from warnings on.
+type asynqLog struct{ log *slog.Logger }
+
+func (l asynqLog) Debug(args ...any) { l.log.Debug(fmt.Sprint(args...)) }
+func (l asynqLog) Info(args ...any)  { l.log.Info(fmt.Sprint(args...)) }
+func (l asynqLog) Warn(args ...any)  { l.log.Warn(fmt.Sprint(args...)) }
+func (l asynqLog) Error(args ...any) { l.log.Error(fmt.Sprint(args...)) }
+func (l asynqLog) Fatal(args ...any) { l.log.Error(fmt.Sprint(args...)) }
