@@ -10,12 +10,11 @@ import (
 
 // An Account is what the pipeline must know of an Official Account.
 type Account struct {
-	Name          string
-	AppID         message.AppID
-	Type          message.AccountType
-	TryUnknown    bool // send customer-service messages to users of whom nothing is known
-	ResendInDoubt bool // customer service and notices: send again when nobody can know whether one left
-	ResendLate    bool // templates: send again after WeChat's dedupe window
+	Name       string
+	AppID      message.AppID
+	Type       message.AccountType
+	TryUnknown bool // send customer-service messages to users of whom nothing is known
+	Policy     Policy
 }
 
 // An Attempt is one run of one message: the message, and what the run holds.

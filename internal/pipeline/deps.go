@@ -18,7 +18,6 @@ type Deps struct {
 	Tokens     Tokens
 	Senders    *Senders
 	Ledger     Ledger
-	Policy     Policy
 	Observe    func(api string, r wechat.Result) // optional: every call that was made
 }
 

@@ -19,6 +19,11 @@ type Policy struct {
 	MassWindow     time.Duration   // likewise a mass send; 23 h of WeChat's 24
 	MassAgain      time.Duration   // WeChat wants a minute between equal clientmsgids (45066)
 	PerUser        time.Duration   // wait after 43117, too frequent to this openid
+
+	// Where WeChat takes no id of ours and nobody can know whether a message left, it is sent again within this
+	// time of its first attempt, at the risk of a duplicate. Zero, the default: never.
+	ResendCustom, ResendSubscribe time.Duration
+	ResendLateTemplate            bool // templates: also after WeChat's dedupe window
 }
 
 // WithDefaults fills in what is zero.
@@ -68,9 +73,9 @@ func (a *Attempt) judge(ctx context.Context, d Deps, r wechat.Result, now time.T
 	case r.Class == wechat.Sent:
 		o = outcome.Outcome{Status: outcome.Sent}
 	case r.Class == wechat.Ambiguous:
-		o = a.ambiguous(d.Policy, now)
+		o = a.ambiguous(a.Account.Policy, now)
 	case e == nil: // no connection
-		o = a.retry(d.Policy, len(d.Policy.Backoff)+1, now, outcome.RetriesExhausted)
+		o = a.retry(a.Account.Policy, len(a.Account.Policy.Backoff)+1, now, outcome.RetriesExhausted)
 	default:
 		o = a.refused(ctx, d, e, now)
 	}
@@ -102,13 +107,14 @@ func (a *Attempt) inDoubt(o outcome.Outcome) outcome.Outcome {
 func (a *Attempt) ambiguous(p Policy, now time.Time) outcome.Outcome {
 	first := a.claim.FirstIntent
 	switch {
-	case a.Message.Kind == message.Template && (now.Sub(first) < p.TemplateWindow || a.Account.ResendLate):
+	case a.Message.Kind == message.Template && (now.Sub(first) < p.TemplateWindow || p.ResendLateTemplate):
 		a.Effects.Doubt = true
 		return park(a.Message, outcome.Backoff, now.Add(jitter(p.Backoff[0])))
 	case a.Message.Kind == message.Mass && now.Sub(first) < p.MassWindow:
 		a.Effects.Doubt = true
 		return park(a.Message, outcome.Backoff, now.Add(p.MassAgain))
-	case !a.Message.Kind.HasClientID() && a.Account.ResendInDoubt:
+	case a.Message.Kind == message.Custom && now.Sub(first) < p.ResendCustom,
+		a.Message.Kind == message.Subscribe && now.Sub(first) < p.ResendSubscribe:
 		return a.retry(p, len(p.Backoff)+1, now, outcome.RetriesExhausted)
 	default:
 		return outcome.Outcome{Status: outcome.Unknown, Reason: outcome.InDoubt}
@@ -144,12 +150,12 @@ func accountTrouble(d wechat.Disposition) bool {
 
 // refused: WeChat answered with an errcode, and surely did not send.
 func (a *Attempt) refused(ctx context.Context, d Deps, e *wechat.Error, now time.Time) outcome.Outcome {
-	attempts := len(d.Policy.Backoff) + 1
+	attempts := len(a.Account.Policy.Backoff) + 1
 	switch a.disposition(e) {
 	case wechat.TokenRefresh: // repeated in place once; after that the account's gate is broken
 		return park(a.Message, outcome.Gate, now.Add(time.Minute))
 	case wechat.Backoff:
-		return a.retry(d.Policy, attempts, now, outcome.RetriesExhausted)
+		return a.retry(a.Account.Policy, attempts, now, outcome.RetriesExhausted)
 	case wechat.QuotaReset:
 		until := d.Gates.QuotaSpent(ctx, a.Account.Name, a.API(), e, now)
 		return park(a.Message, outcome.Quota, until)
@@ -161,9 +167,9 @@ func (a *Attempt) refused(ctx context.Context, d Deps, e *wechat.Error, now time
 		d.Gates.Broken(ctx, a.Account.Name, a.API(), e)
 		return park(a.Message, outcome.Gate, now.Add(time.Minute))
 	case wechat.Accepted:
-		return a.accepted(d.Policy, e, now)
+		return a.accepted(a.Account.Policy, e, now)
 	case wechat.UnknownCode:
-		return a.retry(d.Policy, d.Policy.UnknownCode, now, outcome.RefusedRequest)
+		return a.retry(a.Account.Policy, a.Account.Policy.UnknownCode, now, outcome.RefusedRequest)
 	default:
 		return outcome.Outcome{Status: outcome.Failed, Reason: outcome.RefusedRequest}
 	}
@@ -192,12 +198,12 @@ func (a *Attempt) wait(ctx context.Context, d Deps, e *wechat.Error, now time.Ti
 		_ = d.Quota.Slow(ctx, a.Account.AppID, a.API()) // if Redis is away the next answer slows us again
 		return park(a.Message, outcome.Pace, now.Truncate(time.Minute).Add(time.Minute+jitter(2*time.Second)))
 	case codeTooFrequent:
-		return a.retryAfter(d.Policy, d.Policy.PerUser, now)
+		return a.retryAfter(a.Account.Policy, a.Account.Policy.PerUser, now)
 	case codeMassTooSoon:
 		a.Effects.Doubt = true // the same clientmsgid is with WeChat already; the next answer says so
-		return park(a.Message, outcome.Backoff, now.Add(d.Policy.MassAgain))
+		return park(a.Message, outcome.Backoff, now.Add(a.Account.Policy.MassAgain))
 	default: // 42010: one part of a list at a time, minutes apart
-		return a.retryAfter(d.Policy, d.Policy.MassAgain, now)
+		return a.retryAfter(a.Account.Policy, a.Account.Policy.MassAgain, now)
 	}
 }
 
