@@ -17,8 +17,7 @@ type Policy struct {
 	UnknownCode    int             // attempts at a code that WeChat does not document; 2
 	TemplateWindow time.Duration   // after the first attempt a template is repeated with its id; 8 min of WeChat's 10
 	MassWindow     time.Duration   // likewise a mass send; 23 h of WeChat's 24
-	MassAgain      time.Duration   // WeChat wants a minute between equal clientmsgids (45066)
-	PerUser        time.Duration   // wait after 43117, too frequent to this openid
+	MassAgain      time.Duration   // WeChat wants a minute between equal clientmsgids (45066); 61 s
 
 	// Where WeChat takes no id of ours and nobody can know whether a message left, it is sent again within this
 	// time of its first attempt, at the risk of a duplicate. Zero, the default: never.
@@ -34,7 +33,7 @@ func (p Policy) WithDefaults() Policy {
 	for _, d := range []struct {
 		at  *time.Duration
 		def time.Duration
-	}{{&p.TemplateWindow, 8 * time.Minute}, {&p.MassWindow, 23 * time.Hour}, {&p.MassAgain, 61 * time.Second}, {&p.PerUser, 5 * time.Minute}} {
+	}{{&p.TemplateWindow, 8 * time.Minute}, {&p.MassWindow, 23 * time.Hour}, {&p.MassAgain, 61 * time.Second}} {
 		if *d.at == 0 {
 			*d.at = d.def
 		}
@@ -45,26 +44,11 @@ func (p Policy) WithDefaults() Policy {
 	return p
 }
 
-// WeChat's codes that mean more than their disposition says.
-const (
-	codeSystemBusy       = -1
-	codeRequireSubscribe = 43004
-	codeUserRefuses      = 43101
-	codeTooFrequent      = 43117
-	codeMinuteQuota      = 45011
-	codeWindowClosed     = 45015
-	codeWindowUsed       = 45047
-	codeNoMassQuota      = 45028
-	codeMassTooSoon      = 45066
-	codeDuplicate60s     = 40241
-	codeUnsubscribed     = 50005
-)
-
 // judge turns the result of a call into the message's outcome and its consequences.
 func (a *Attempt) judge(ctx context.Context, d Deps, r wechat.Result, now time.Time) outcome.Outcome {
 	e := r.Error()
 	if e == nil || !accountTrouble(e.Disposition()) {
-		if r.Class == wechat.Sent || e != nil && e.Code != codeSystemBusy {
+		if r.Class == wechat.Sent || e != nil && e.Code != wechat.CodeBusy {
 			d.Gates.Passed(ctx, a.Account.Name, a.API())
 		}
 	}
@@ -166,8 +150,8 @@ func (a *Attempt) refused(ctx context.Context, d Deps, e *wechat.Error, now time
 	case wechat.Account:
 		d.Gates.Broken(ctx, a.Account.Name, a.API(), e)
 		return park(a.Message, outcome.Gate, now.Add(time.Minute))
-	case wechat.Accepted:
-		return a.accepted(a.Account.Policy, e, now)
+	case wechat.Accepted: // the earlier attempt did leave
+		return outcome.Outcome{Status: outcome.Sent}
 	case wechat.UnknownCode:
 		return a.retry(a.Account.Policy, a.Account.Policy.UnknownCode, now, outcome.RefusedRequest)
 	default:
@@ -175,65 +159,38 @@ func (a *Attempt) refused(ctx context.Context, d Deps, e *wechat.Error, now time
 	}
 }
 
-// disposition is the code's reading for this message: 40013 on a template that names a mini program means that
-// the mini program is not bound, not that the account is gone.
+// disposition is the code's reading for this message: after an attempt that may have left, "duplicate" says that it did.
 func (a *Attempt) disposition(e *wechat.Error) wechat.Disposition {
-	if e.Code == wechat.CodeInvalidAppID && namesMiniprogram(a.Message.Body) {
-		return wechat.Request
+	if a.claim.Doubt {
+		return e.DispositionInDoubt()
 	}
 	return e.Disposition()
 }
 
-func namesMiniprogram(body []byte) bool {
-	var named struct {
-		Miniprogram     json.RawMessage `json:"miniprogram"`
-		Miniprogrampage json.RawMessage `json:"miniprogrampage"`
-	}
-	return json.Unmarshal(body, &named) == nil && (named.Miniprogram != nil || named.Miniprogrampage != nil)
-}
-
 func (a *Attempt) wait(ctx context.Context, d Deps, e *wechat.Error, now time.Time) outcome.Outcome {
 	switch e.Code {
-	case codeMinuteQuota:
-		_ = d.Quota.Slow(ctx, a.Account.AppID, a.API()) // if Redis is away the next answer slows us again
+	case wechat.CodeMinuteQuota:
+		_ = d.Quota.Slow(ctx, a.Account.AppID, a.API()) // if Redis is away, the next answer slows us again
 		return park(a.Message, outcome.Pace, now.Truncate(time.Minute).Add(time.Minute+jitter(2*time.Second)))
-	case codeTooFrequent:
-		return a.retryAfter(a.Account.Policy, a.Account.Policy.PerUser, now)
-	case codeMassTooSoon:
-		a.Effects.Doubt = true // the same clientmsgid is with WeChat already; the next answer says so
-		return park(a.Message, outcome.Backoff, now.Add(a.Account.Policy.MassAgain))
-	default: // 42010: one part of a list at a time, minutes apart
-		return a.retryAfter(a.Account.Policy, a.Account.Policy.MassAgain, now)
+	case wechat.CodeClientMsgIDFast:
+		a.Effects.Doubt = true // WeChat has this clientmsgid: the next answer says what became of it
+		return park(a.Message, outcome.Backoff, now.Add(e.RetryAfter()+time.Second))
 	}
-}
-
-func (a *Attempt) retryAfter(p Policy, wait time.Duration, now time.Time) outcome.Outcome {
-	o := a.retry(p, len(p.Backoff)+1, now, outcome.RetriesExhausted)
+	o := a.retry(a.Account.Policy, len(a.Account.Policy.Backoff)+1, now, outcome.RetriesExhausted)
 	if o.Status == outcome.Parked {
-		o = park(a.Message, outcome.Backoff, now.Add(wait+jitter(wait/4)))
+		o = park(a.Message, outcome.Backoff, now.Add(e.RetryAfter()+jitter(e.RetryAfter()/4+time.Second)))
 	}
 	return o
-}
-
-// accepted: WeChat says that it has the message already. That is true if an earlier attempt may have left.
-func (a *Attempt) accepted(p Policy, e *wechat.Error, now time.Time) outcome.Outcome {
-	if a.claim.Doubt {
-		return outcome.Outcome{Status: outcome.Sent}
-	}
-	if e.Code == codeDuplicate60s { // another message, equal to the user: after its minute this one goes
-		return a.retryAfter(p, time.Minute, now)
-	}
-	return outcome.Outcome{Status: outcome.Failed, Reason: outcome.RefusedRequest}
 }
 
 func (a *Attempt) refusedRecipient(ctx context.Context, d Deps, e *wechat.Error, now time.Time) outcome.Outcome {
 	o := outcome.Outcome{Status: outcome.Failed, Reason: outcome.RefusedRecipient}
 	switch e.Code {
-	case codeRequireSubscribe, codeUnsubscribed:
+	case wechat.CodeRequireSubscribe, wechat.CodeUnsubscribed:
 		a.Effects.Suppress = true
-	case codeUserRefuses:
+	case wechat.CodeUserRefuses:
 		a.Effects.Suppress, a.Effects.TemplateID = true, TemplateID(a.Message)
-	case codeWindowClosed, codeWindowUsed:
+	case wechat.CodeWindowClosed, wechat.CodeWindowUsed:
 		// The last word is WeChat's: the ledger is corrected, or it would ask again with the next message.
 		_ = d.Windows.Refused(ctx, a.Account.AppID, a.Message.To, e.Code, now)
 		return a.insteadOf(o)

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+type flags struct {
+	Rounds int      `help:"Rounds; each figure is their median." default:"5"`
+	Quick  bool     `help:"One short round: shows that the benchmark works, not how fast anything is."`
+	JSON   bool     `help:"Print the figures as JSON."`
+	Only   []string `help:"Only these parts: dispatch, enqueue, memory, urgent." sep:","`
+
+	Child childFlags `cmd:"" hidden:"" help:"A process of the benchmark."`
+	Run   struct{}   `cmd:"" default:"1" help:"Run the benchmark."`
+}
+
+func main() {
+	var f flags
+	cli := kong.Parse(&f, kong.Name("bench"), kong.Description("Measures Hongyan beside its limit and a naive build."), kong.UsageOnError())
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	var err error
+	if cli.Command() == "child" {
+		err = f.Child.run(ctx)
+	} else {
+		err = run(ctx, f)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, f flags) error {
+	if f.Quick {
+		f.Rounds = 1
+	}
+	env, err := start(ctx)
+	if err != nil {
+		return err
+	}
+	defer env.close()
+	env.quick = f.Quick
+
+	report := &Report{Machine: machine(), Rounds: f.Rounds}
+	parts := []struct {
+		name    string
+		measure func(context.Context, *environment, int, *Report) error
+	}{
+		{"dispatch", dispatch}, {"enqueue", enqueue}, {"memory", memory}, {"urgent", urgent},
+	}
+	for _, part := range parts {
+		if !wanted(f.Only, part.name) {
+			continue
+		}
+		if err := part.measure(ctx, env, f.Rounds, report); err != nil {
+			return fmt.Errorf("%s: %w", part.name, err)
+		}
+	}
+	if f.JSON {
+		out := json.NewEncoder(os.Stdout)
+		out.SetIndent("", "  ")
+		return out.Encode(report)
+	}
+	report.write(os.Stdout)
+	return nil
+}
+
+func wanted(only []string, part string) bool {
+	for _, o := range only {
+		if o == part {
+			return true
+		}
+	}
+	return len(only) == 0
+}
