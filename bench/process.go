@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -67,6 +68,7 @@ func peakRSS(pid int) float64 {
 // A child is a process of the benchmark: this program again, in another role.
 type child struct {
 	cmd *exec.Cmd
+	in  io.WriteCloser
 	out *bufio.Scanner
 }
 
@@ -82,11 +84,18 @@ func spawn(role string, args ...string) (*child, error) {
 	if err != nil {
 		return nil, err
 	}
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", role, err)
 	}
-	return &child{cmd: cmd, out: bufio.NewScanner(out)}, nil
+	return &child{cmd: cmd, in: in, out: bufio.NewScanner(out)}, nil
 }
+
+// proceed tells the child to go on.
+func (c *child) proceed() { _, _ = io.WriteString(c.in, "\n") }
 
 // line waits for the next line that the child prints.
 func (c *child) line() (string, error) {
