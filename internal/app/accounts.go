@@ -80,7 +80,10 @@ func policy(p config.Policy) pipeline.Policy {
 }
 
 func caps(l config.MassLimit) mass.Caps {
-	return mass.Caps{}
+	return mass.Caps{
+		PerDay: int(l.PerDay), AllPerDay: int(l.AllPerDay), AllPerMonth: int(l.AllPerMonth), UserPerMonth: int(l.UserPerMonth),
+		Observe: l.Mode == "observe",
+	}
 }
 
 // limits are the quota and the pace of one API of an account. The margin and the shares kept for urgent

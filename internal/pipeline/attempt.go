@@ -59,7 +59,7 @@ const (
 // A Claim is the right to call WeChat for a message, once.
 type Claim struct {
 	Number      int32 // the fence; 0 for no claim
-	Batch       int64 // the commit that it came with
+	Held        any   // the ledger's own handle of it
 	Attempt     int   // counted from 1
 	FirstIntent time.Time
 	Intent      time.Time        // when the claim was committed, with a monotonic reading

@@ -81,7 +81,7 @@ func (h *Handler) ProcessTask(ctx context.Context, t *asynq.Task) error {
 
 	parcel, err := tasks.Decode(t)
 	if err == nil {
-		err = tasks.CheckAge(parcel, time.Now(), h.Retention)
+		err = tasks.Check(parcel, time.Now(), h.Retention)
 	}
 	if err != nil {
 		return h.reject(ctx, t, err)

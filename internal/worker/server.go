@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -15,9 +14,6 @@ import (
 	"github.com/hongyan-dispatch/hongyan/internal/tasks"
 )
 
-// DrainTime is how long a pod finishes what is in hand after it was told to stop. Pods are given 40 s.
-const DrainTime = 25 * time.Second
-
 // Servers is one asynq server for each class of queues.
 type Servers struct {
 	servers []*asynq.Server
@@ -25,24 +21,19 @@ type Servers struct {
 	drain   chan struct{}
 }
 
-// NewServers makes the servers of a pod with the given number of senders. The Redis client is the servers' own:
+// NewServers makes the servers of a pod. The Redis client is the servers' own:
 // it carries the hook of tasks.Detach.
-func NewServers(rdb redis.UniversalClient, h *Handler, senders int, log *slog.Logger) *Servers {
+func NewServers(rdb redis.UniversalClient, h *Handler, log *slog.Logger) *Servers {
 	drain := make(chan struct{})
 	h.Drain = drain
 	s := &Servers{handler: h, drain: drain}
 	for _, class := range tasks.Classes() {
-		s.servers = append(s.servers, asynq.NewServerFromRedisClient(rdb, asynq.Config{
-			Concurrency:              class.ConcurrencyFor(senders),
-			Queues:                   class.Queues,
-			TaskCheckInterval:        class.TaskCheckInterval,
-			DelayedTaskCheckInterval: class.DelayedTaskCheckInterval,
-			ShutdownTimeout:          DrainTime,
-			IsFailure:                isFailure,
-			RetryDelayFunc:           retryDelay,
-			Logger:                   asynqLog{log.With("component", "asynq", "class", class.Name)},
-			LogLevel:                 asynq.WarnLevel,
-		}))
+		c := class.ServerConfig()
+		c.IsFailure = isFailure
+		c.RetryDelayFunc = retryDelay
+		c.Logger = asynqLog{log.With("component", "asynq", "class", class.Name)}
+		c.LogLevel = asynq.WarnLevel
+		s.servers = append(s.servers, asynq.NewServerFromRedisClient(rdb, c))
 	}
 	return s
 }
@@ -77,7 +68,7 @@ func (s *Servers) shutdown(started []*asynq.Server) {
 	go func() { s.handler.Wait(); close(settled) }()
 	select {
 	case <-settled:
-	case <-time.After(DrainTime):
+	case <-time.After(tasks.ShutdownTimeout):
 	}
 }
 
@@ -87,12 +78,12 @@ func isFailure(err error) bool {
 	return errors.Is(err, asynq.ErrLeaseExpired) || errors.Is(err, context.DeadlineExceeded)
 }
 
-func retryDelay(n int, err error, _ *asynq.Task) time.Duration {
-	if errors.Is(err, ErrDraining) || errors.Is(err, context.Canceled) {
+// retryDelay gives a parcel back at once where this pod merely drains.
+func retryDelay(tried int, err error, t *asynq.Task) time.Duration {
+	if errors.Is(err, ErrDraining) {
 		return 0
 	}
-	d := min(time.Second<<min(n, 8), 5*time.Minute)
-	return d/2 + rand.N(d/2)
+	return tasks.RetryDelay(tried, err, t)
 }
 
 // asynqLog gives asynq's words to slog. asynq is told to speak from warnings on.

@@ -1,0 +1,254 @@
+package app
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/hongyan-dispatch/hongyan/internal/config"
+	"github.com/hongyan-dispatch/hongyan/internal/feed"
+	"github.com/hongyan-dispatch/hongyan/internal/gate"
+	"github.com/hongyan-dispatch/hongyan/internal/pipeline"
+	"github.com/hongyan-dispatch/hongyan/internal/postgres"
+	"github.com/hongyan-dispatch/hongyan/internal/ratelimit"
+	"github.com/hongyan-dispatch/hongyan/internal/tasks"
+	"github.com/hongyan-dispatch/hongyan/internal/token"
+	"github.com/hongyan-dispatch/hongyan/internal/wechat"
+	"github.com/hongyan-dispatch/hongyan/internal/window"
+	"github.com/hongyan-dispatch/hongyan/internal/worker"
+	"github.com/hongyan-dispatch/hongyan/message"
+	"github.com/hongyan-dispatch/hongyan/outcome"
+)
+
+// Options is what the caller of Run adds to the configuration.
+type Options struct {
+	Log     *slog.Logger
+	Version string
+	Ready   func()                                                           // called when the worker takes parcels
+	Observe func(a *pipeline.Attempt, o outcome.Outcome, took time.Duration) // called for every decision
+}
+
+// Run is a worker: it dispatches until ctx ends, then drains and returns.
+func Run(ctx context.Context, c *config.Config, o Options) error {
+	w := &pod{config: c, options: o, log: o.Log, accounts: newAccounts(c)}
+	defer w.close()
+	if err := w.open(ctx); err != nil {
+		return err
+	}
+	return w.run(ctx)
+}
+
+// pod is a running worker and what it holds open.
+type pod struct {
+	config   *config.Config
+	options  Options
+	log      *slog.Logger
+	accounts accounts
+
+	queue  redis.UniversalClient // asynq's own: its heartbeats must not wait behind ours
+	shared redis.UniversalClient // counters, tokens, windows
+	store  *postgres.Store
+	pod    postgres.Pod
+
+	committer *postgres.Committer
+	tokens    *token.Source
+	quota     *ratelimit.Quota
+	board     *gate.Board
+	refused   *refusals
+	enqueuer  *tasks.Enqueuer
+	servers   *worker.Servers
+}
+
+// open connects the stores and builds the worker from the ground up.
+func (w *pod) open(ctx context.Context) (err error) {
+	if w.store, err = postgres.Open(ctx, w.config.Postgres.URL.Reveal(), postgres.Options{Name: "hongyan-worker"}); err != nil {
+		return fmt.Errorf("postgres: %w", err)
+	}
+	if err := w.checkMigrations(ctx); err != nil {
+		return err
+	}
+	if w.shared, err = tasks.Redis(w.config.Redis.URL.Reveal()); err != nil {
+		return fmt.Errorf("redis: %w", err)
+	}
+	if w.queue, err = tasks.Redis(w.config.Redis.URL.Reveal()); err != nil {
+		return fmt.Errorf("redis: %w", err)
+	}
+	w.queue.AddHook(tasks.Detach{})
+	if err := w.shared.Ping(ctx).Err(); err != nil {
+		return fmt.Errorf("redis: %w", err)
+	}
+	if err := w.store.SyncAccounts(ctx, w.accounts.rows()); err != nil {
+		return err
+	}
+	if w.pod, err = w.store.StartPod(ctx, w.name(), w.options.Version); err != nil {
+		return err
+	}
+	return w.build(ctx)
+}
+
+func (w *pod) name() string {
+	host, _ := os.Hostname()
+	return cmp.Or(w.config.Worker.Name, host, "worker")
+}
+
+func (w *pod) checkMigrations(ctx context.Context) error {
+	have, want, dirty, err := postgres.MigrationState(ctx, w.config.Postgres.URL.Reveal())
+	switch {
+	case err != nil:
+		return fmt.Errorf("read migrations: %w", err)
+	case dirty:
+		return fmt.Errorf("postgres: migration %d was broken off half-way; see docs/operations.md", have)
+	case have < want:
+		return fmt.Errorf("postgres: the schema is at migration %d and this worker needs %d: run `worker migrate`", have, want)
+	}
+	return nil
+}
+
+func (w *pod) build(ctx context.Context) error {
+	id := fmt.Sprintf("%s-%d", w.name(), w.pod.ID)
+	w.committer = w.store.NewCommitter(w.pod.ID, postgres.CommitterOptions{
+		Failed: func(err error, rows int) { w.log.Warn("transaction failed; it is tried again or split", "error", err, "rows", rows) },
+	})
+	w.tokens = newTokens(w.shared, id, w.accounts)
+	w.quota = ratelimit.New(w.shared, id, w.accounts.limits, ratelimit.WithRebuild(w.usedToday))
+	w.board = gate.NewBoard(gateStore{w.store})
+	w.refused = newRefusals(w.store, w.log)
+	if err := w.refused.Load(ctx); err != nil {
+		return err
+	}
+	enqueuer, err := tasks.NewEnqueuer(w.shared)
+	if err != nil {
+		return err
+	}
+	w.enqueuer = enqueuer
+	ledger := ledger{store: w.store, committer: w.committer, accounts: w.accounts, refused: w.refused}
+	w.servers = worker.NewServers(w.queue, &worker.Handler{
+		Pipeline: pipeline.New(pipeline.Deps{
+			Recipients: w.refused,
+			Gates:      newGates(w.board, w.accounts, w.tokens, w.quota, w.log),
+			Windows:    windows{window.New(w.shared, w.accounts.windowRules)},
+			Quota:      quota{w.quota},
+			Tokens:     w.tokens,
+			Senders:    pipeline.NewSenders(w.config.Worker.Senders),
+			Ledger:     ledger,
+		}),
+		Ledger:    ledger,
+		Accounts:  w.accounts,
+		Retention: w.config.Retention.Messages,
+		Observe:   w.options.Observe,
+	}, w.log)
+	return nil
+}
+
+// run starts everything and waits. The loops that the servers stand on outlive them.
+func (w *pod) run(ctx context.Context) error {
+	base, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	loops, base := errgroup.WithContext(base)
+	failed := func(what string) func(error) {
+		return func(err error) { w.log.Warn(what, "error", err) }
+	}
+	loops.Go(func() error { return w.committer.Run(base) })
+	loops.Go(func() error { return w.quota.Run(base) })
+	loops.Go(func() error { return w.tokens.Run(base) })
+	loops.Go(func() error { return w.board.Run(base, failed("mirror gates")) })
+	loops.Go(func() error { return w.refused.Run(base) })
+	loops.Go(func() error { return w.beat(base) })
+
+	var front errgroup.Group
+	serving, unserve := context.WithCancel(ctx)
+	defer unserve()
+	context.AfterFunc(base, unserve) // a loop that fails takes the servers down with it
+	front.Go(func() error { return w.board.ProbeAccounts(serving, w.probe, failed("probe account")) })
+	front.Go(func() error { return w.lead(serving) })
+	front.Go(func() error { return w.servers.Run(serving) })
+	if w.options.Ready != nil {
+		w.options.Ready()
+	}
+	err := front.Wait()
+	stop()
+	return errors.Join(err, loops.Wait())
+}
+
+func (w *pod) close() {
+	if w.store != nil {
+		w.store.Close()
+	}
+	for _, rdb := range []redis.UniversalClient{w.queue, w.shared} {
+		if rdb != nil {
+			_ = rdb.Close()
+		}
+	}
+}
+
+// beatEvery is how often a pod says that it lives; one silent for 15 s counts as dead.
+const beatEvery = 3 * time.Second
+
+func (w *pod) beat(ctx context.Context) error {
+	tick := time.NewTicker(beatEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			if err := w.pod.Beat(ctx); err != nil && ctx.Err() == nil {
+				w.log.Warn("heartbeat", "error", err)
+			}
+		}
+	}
+}
+
+// probe asks for the account's quota: a call that needs a token, sends nothing, and is refused where the account is.
+func (w *pod) probe(ctx context.Context, name string) error {
+	a, ok := w.accounts[name]
+	if !ok {
+		return fmt.Errorf("account %q is not in this worker's configuration", name)
+	}
+	_, err := w.quotaOf(ctx, a, wechat.PathOf(message.Custom))
+	return err
+}
+
+func (w *pod) quotaOf(ctx context.Context, a *account, api string) (wechat.Quota, error) {
+	t, err := w.tokens.Token(ctx, message.AppID(a.AppID))
+	if err != nil {
+		return wechat.Quota{}, err
+	}
+	q, err := a.client.QuotaGet(ctx, t, api)
+	if refused, ok := errors.AsType[*wechat.Error](err); ok && refused.TokenRefused() {
+		if t, err = w.tokens.Refresh(ctx, message.AppID(a.AppID), t); err != nil {
+			return wechat.Quota{}, err
+		}
+		q, err = a.client.QuotaGet(ctx, t, api)
+	}
+	return q, err
+}
+
+// usedToday is what WeChat counts of a day of which Redis knows nothing: at the first start, or after it was lost.
+// The configured limit is kept where WeChat allows more: it may be an operator's own.
+func (w *pod) usedToday(ctx context.Context, k ratelimit.Key) (limit, used int64, err error) {
+	a, ok := w.accounts[string(k.App)]
+	if !ok {
+		return 0, 0, fmt.Errorf("appid %s is not in this worker's configuration", k.App)
+	}
+	q, err := w.quotaOf(ctx, a, k.API)
+	if refused, ok := errors.AsType[*wechat.Error](err); ok && refused.Disposition() == wechat.Request {
+		return 0, 0, nil // an API that WeChat does not count: ours is the only count
+	}
+	return min(q.DailyLimit, w.accounts.limits(k).PerDay), q.Used, err
+}
+
+// lead releases due messages while this pod is the one that does.
+func (w *pod) lead(ctx context.Context) error {
+	releaser := &feed.Releaser{
+		Store: releaseStore{w.store}, Gates: w.board, Queue: w.enqueuer, Flows: w.accounts.flows, Log: w.log,
+	}
+	return w.store.Lead(ctx, "releaser", releaser.Run, func(err error) { w.log.Warn("lead", "error", err) })
+}

@@ -1,0 +1,71 @@
+package app
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/hongyan-dispatch/hongyan/internal/pipeline"
+	"github.com/hongyan-dispatch/hongyan/internal/postgres"
+	"github.com/hongyan-dispatch/hongyan/message"
+	"github.com/hongyan-dispatch/hongyan/outcome"
+)
+
+// ledger is the pod's committer as the pipeline and the handler see it.
+type ledger struct {
+	store     *postgres.Store
+	committer *postgres.Committer
+	accounts  accounts
+	refused   *refusals
+}
+
+// Claim commits the intent to call WeChat. A mass send takes its caps in the same transaction.
+func (l ledger) Claim(ctx context.Context, a *pipeline.Attempt) (pipeline.Claim, error) {
+	if a.Message.Kind == message.Mass {
+		return l.claimMass(ctx, a)
+	}
+	c, err := l.committer.Claim(ctx, a.Message, a.Parcel)
+	if err != nil {
+		return pipeline.Claim{}, err
+	}
+	return claimOf(c), nil
+}
+
+func claimOf(c postgres.Claim) pipeline.Claim {
+	if !c.OK {
+		return pipeline.Claim{Refused: true, Verdict: c.Verdict}
+	}
+	return pipeline.Claim{
+		Number: c.Number, Attempt: int(c.Attempt), FirstIntent: c.FirstIntent, Intent: c.Asked, Doubt: c.Doubt, Held: c,
+	}
+}
+
+// Settle writes the outcome under the attempt's claim, or as a verdict where it has none.
+func (l ledger) Settle(ctx context.Context, a *pipeline.Attempt, o outcome.Outcome) error {
+	effects := postgres.Effects{Fallback: a.Effects.Fallback, Doubt: a.Effects.Doubt}
+	if a.Effects.Suppress {
+		effects.Suppress = &postgres.Suppression{OpenID: a.Message.To, TemplateID: a.Effects.TemplateID, ErrCode: o.ErrCode}
+	}
+	var err error
+	if c, held := a.Claimed(); held {
+		_, err = l.committer.Settle(ctx, a.Message, c.Held.(postgres.Claim), o, effects)
+	} else {
+		_, err = l.committer.Verdict(ctx, a.Message, a.Parcel, o, effects)
+	}
+	if err == nil && a.Effects.Suppress {
+		l.refused.add(a.Message.Account, a.Message.To, a.Effects.TemplateID)
+	}
+	if err == nil && a.Effects.RefundMass {
+		if err = l.store.RefundMass(ctx, a.Message.ID); err != nil {
+			err = fmt.Errorf("refund mass caps: %w", err)
+		}
+	}
+	return err
+}
+
+// ParcelDone says that every message of the parcel is terminal or parked.
+func (l ledger) ParcelDone(_ context.Context, parcel message.ID) { l.committer.ParcelDone(parcel) }
+
+// Reject records a task that cannot become a row.
+func (l ledger) Reject(ctx context.Context, queue, task, kind string, payload []byte, reason string) error {
+	return l.store.Reject(ctx, queue, task, kind, payload, reason)
+}
