@@ -31,8 +31,10 @@ import (
 type Options struct {
 	Log     *slog.Logger
 	Version string
-	Ready   func()                                                           // called when the worker takes parcels
-	Observe func(a *pipeline.Attempt, o outcome.Outcome, took time.Duration) // called for every decision
+	// Hooks, each optional.
+	Ready   func()                                                           // the worker takes parcels
+	Decided func(a *pipeline.Attempt, o outcome.Outcome, took time.Duration) // a decision was written
+	Called  func(api string, r wechat.Result)                                // a call that sends was made
 }
 
 // Run is a worker: it dispatches until ctx ends, then drains and returns.
@@ -114,7 +116,9 @@ func (w *pod) checkMigrations(ctx context.Context) error {
 func (w *pod) build(ctx context.Context) error {
 	id := fmt.Sprintf("%s-%d", w.name(), w.pod.ID)
 	w.committer = w.store.NewCommitter(w.pod.ID, postgres.CommitterOptions{
-		Failed: func(err error, rows int) { w.log.Warn("transaction failed; it is tried again or split", "error", err, "rows", rows) },
+		Failed: func(err error, rows int) {
+			w.log.Warn("transaction failed; it is tried again or split", "error", err, "rows", rows)
+		},
 	})
 	w.tokens = newTokens(w.shared, id, w.accounts)
 	w.quota = ratelimit.New(w.shared, id, w.accounts.limits, ratelimit.WithRebuild(w.usedToday))
@@ -138,11 +142,12 @@ func (w *pod) build(ctx context.Context) error {
 			Tokens:     w.tokens,
 			Senders:    pipeline.NewSenders(w.config.Worker.Senders),
 			Ledger:     ledger,
+			Observe:    w.options.Called,
 		}),
 		Ledger:    ledger,
 		Accounts:  w.accounts,
 		Retention: w.config.Retention.Messages,
-		Observe:   w.options.Observe,
+		Observe:   w.options.Decided,
 	}, w.log)
 	return nil
 }

@@ -1,0 +1,39 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/hongyan-dispatch/hongyan/internal/app"
+	"github.com/hongyan-dispatch/hongyan/internal/config"
+)
+
+// errFindings says that the check found what must be mended; it has printed it.
+var errFindings = errors.New("the check has findings")
+
+type checkCommand struct{}
+
+func (checkCommand) Run(i invocation) error {
+	c, err := config.Load(i.path, os.LookupEnv, config.NeedRedis, config.NeedPostgres, config.NeedAccounts)
+	if err != nil {
+		return err
+	}
+	bad := 0
+	app.Check(i.ctx, c, func(f app.Finding) {
+		mark := map[app.Severity]string{app.Fine: "ok  ", app.Advice: "note", app.Fault: "BAD "}[f.Severity]
+		fmt.Fprintf(i.stdout, "%s  %s: %s\n", mark, f.Subject, f.Text)
+		if f.Remedy != "" {
+			fmt.Fprintf(i.stdout, "      → %s\n", f.Remedy)
+		}
+		if f.Severity == app.Fault {
+			bad++
+		}
+	})
+	if bad > 0 {
+		fmt.Fprintf(i.stdout, "\n%d to mend\n", bad)
+		return errFindings
+	}
+	fmt.Fprintln(i.stdout, "\nall well")
+	return nil
+}

@@ -1,0 +1,152 @@
+// Command worker dispatches messages, migrates the ledger's schema, and checks an installation.
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+	"time"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/hongyan-dispatch/hongyan/internal/app"
+	"github.com/hongyan-dispatch/hongyan/internal/config"
+	"github.com/hongyan-dispatch/hongyan/internal/pipeline"
+	"github.com/hongyan-dispatch/hongyan/internal/postgres"
+	"github.com/hongyan-dispatch/hongyan/internal/telemetry"
+	"github.com/hongyan-dispatch/hongyan/internal/wechat"
+	"github.com/hongyan-dispatch/hongyan/outcome"
+)
+
+// The exit codes of all commands.
+const (
+	exitDone     = 0
+	exitFailed   = 1
+	exitBadInput = 2
+)
+
+type command struct {
+	Config  string           `placeholder:"FILE" type:"path" help:"Configuration file (or HONGYAN_CONFIG)."`
+	Version kong.VersionFlag `help:"Print the version and exit."`
+
+	Run     runCommand     `cmd:"" default:"1" help:"Dispatch messages until SIGTERM or Ctrl-C, then drain and exit (the default)."`
+	Migrate migrateCommand `cmd:"" help:"Bring the schema of the ledger up to date."`
+	Check   checkCommand   `cmd:"" help:"Examine Redis, Postgres and each account, and say what to do."`
+}
+
+const description = `Hongyan's worker takes messages from the queue and sends them through WeChat's API inside every limit,
+and writes each outcome into Postgres. Run as many as you like.
+
+Exit codes: 0 done, 1 failed, 2 bad input (flags, configuration).`
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// invocation is what a command of this program works with.
+type invocation struct {
+	ctx    context.Context //nolint:containedctx // kong hands commands their arguments by type, once
+	path   string
+	stdout io.Writer
+	stderr io.Writer
+}
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	var c command
+	exited := -1
+	parser, err := kong.New(&c, kong.Name("worker"), kong.Description(description),
+		kong.Writers(stdout, stderr), kong.Exit(func(code int) { exited = code }), kong.Vars{"version": version()})
+	if err != nil {
+		panic(err) // a mistake in the struct above
+	}
+	cli, err := parser.Parse(args)
+	if exited >= 0 { // --help, --version
+		return exited
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "worker: %v (try worker --help)\n", err)
+		return exitBadInput
+	}
+	err = cli.Run(invocation{ctx: ctx, path: config.Path(c.Config, os.LookupEnv), stdout: stdout, stderr: stderr})
+	switch bad := (*config.Error)(nil); {
+	case err == nil:
+		return exitDone
+	case errors.As(err, &bad):
+		fmt.Fprintf(stderr, "worker: %v\n", err)
+		return exitBadInput
+	case errors.Is(err, errFindings):
+		return exitFailed
+	default:
+		fmt.Fprintf(stderr, "worker: %v\n", err)
+		return exitFailed
+	}
+}
+
+type runCommand struct{}
+
+func (runCommand) Run(i invocation) error {
+	c, err := config.Load(i.path, os.LookupEnv, config.NeedRedis, config.NeedPostgres, config.NeedAccounts)
+	if err != nil {
+		return err
+	}
+	log := telemetry.Logger(i.stderr, c.Log.Level, c.Log.Format)
+	metrics := telemetry.NewMetrics()
+	ready := func() { log.Info("dispatching", "accounts", len(c.Accounts), "senders", c.Worker.Senders) }
+	serve, err := telemetry.Serve(c.Worker.MetricsListen, metrics)
+	if err != nil {
+		return fmt.Errorf("worker.metrics_listen: %w", err)
+	}
+	defer serve.Close()
+	err = app.Run(i.ctx, c, app.Options{
+		Log: log, Version: version(), Ready: ready,
+		Decided: func(a *pipeline.Attempt, o outcome.Outcome, took time.Duration) {
+			m := a.Message
+			metrics.Decided(cmp.Or(a.Account.Name, "unknown"), string(m.Kind), string(m.Lane), string(o.Status), string(o.Reason), took)
+		},
+		Called: func(api string, r wechat.Result) {
+			code := 0
+			if e := r.Error(); e != nil {
+				code = e.Code
+			}
+			metrics.Called(api, r.Class.String(), code, r.Elapsed)
+		},
+	})
+	if err == nil {
+		log.Info("drained")
+	}
+	return err
+}
+
+type migrateCommand struct{}
+
+func (migrateCommand) Run(i invocation) error {
+	c, err := config.Load(i.path, os.LookupEnv, config.NeedPostgres)
+	if err != nil {
+		return err
+	}
+	if err := postgres.Migrate(i.ctx, c.Postgres.URL.Reveal()); err != nil {
+		return fmt.Errorf("migrate: %w", err)
+	}
+	have, _, _, err := postgres.MigrationState(i.ctx, c.Postgres.URL.Reveal())
+	if err != nil {
+		return fmt.Errorf("migrate: %w", err)
+	}
+	fmt.Fprintf(i.stdout, "the schema is at migration %d\n", have)
+	return nil
+}
+
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok || info.Main.Version == "" {
+		return "devel"
+	}
+	return info.Main.Version
+}
