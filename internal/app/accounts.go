@@ -8,6 +8,7 @@ import (
 	"github.com/hongyan-dispatch/hongyan/internal/feed"
 	"github.com/hongyan-dispatch/hongyan/internal/mass"
 	"github.com/hongyan-dispatch/hongyan/internal/pipeline"
+	"github.com/hongyan-dispatch/hongyan/internal/postgres"
 	"github.com/hongyan-dispatch/hongyan/internal/ratelimit"
 	"github.com/hongyan-dispatch/hongyan/internal/wechat"
 	"github.com/hongyan-dispatch/hongyan/internal/window"
@@ -57,6 +58,17 @@ func (all accounts) Account(nameOrAppID string) (pipeline.Account, pipeline.WeCh
 		return pipeline.Account{}, nil, false
 	}
 	return a.pipeline, a.client, true
+}
+
+// rows are the accounts for the ledger.
+func (all accounts) rows() []postgres.Account {
+	var rows []postgres.Account
+	for name, a := range all {
+		if name == a.Name {
+			rows = append(rows, postgres.Account{Name: a.Name, AppID: message.AppID(a.AppID)})
+		}
+	}
+	return rows
 }
 
 func policy(p config.Policy) pipeline.Policy {

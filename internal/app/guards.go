@@ -152,3 +152,10 @@ func (g *gates) confirm(ctx context.Context, a *account, k ratelimit.Key, e *wec
 	}
 	return now.Add(minuteLimit), outcome.Pace
 }
+
+func newGates(b *gate.Board, all accounts, tokens *token.Source, q *ratelimit.Quota, log *slog.Logger) *gates {
+	return &gates{
+		board: b, accounts: all, tokens: tokens, quota: q, log: log,
+		spent: map[ratelimit.Key]time.Time{}, asking: map[ratelimit.Key]chan struct{}{},
+	}
+}

@@ -52,7 +52,7 @@ func (l ledger) Settle(ctx context.Context, a *pipeline.Attempt, o outcome.Outco
 		_, err = l.committer.Verdict(ctx, a.Message, a.Parcel, o, effects)
 	}
 	if err == nil && a.Effects.Suppress {
-		l.refused.add(a.Message.Account, a.Message.To, a.Effects.TemplateID)
+		l.refused.add(a.Message.Account, a.Message.To)
 	}
 	if err == nil && a.Effects.RefundMass {
 		if err = l.store.RefundMass(ctx, a.Message.ID); err != nil {

@@ -21,20 +21,17 @@ type refusals struct {
 	mu   sync.RWMutex
 	seed maphash.Seed
 	seen map[uint64]struct{}
-	last time.Time
+	next time.Time // where to read on
 }
 
-// followEvery is how often the table is read, and overlap how far back, for rows whose transactions were long.
-const (
-	followEvery = time.Second
-	overlap     = 15 * time.Second
-)
+// followEvery is how often the table is read.
+const followEvery = time.Second
 
 func newRefusals(s *postgres.Store, log *slog.Logger) *refusals {
 	return &refusals{store: s, log: log, seed: maphash.MakeSeed(), seen: map[uint64]struct{}{}}
 }
 
-// Run follows the table until the context ends. The first reading is done when Load returns.
+// Run follows the table until the context ends. Load has read it once before.
 func (r *refusals) Run(ctx context.Context) error {
 	tick := time.NewTicker(followEvery)
 	defer tick.Stop()
@@ -52,24 +49,18 @@ func (r *refusals) Run(ctx context.Context) error {
 
 // Load reads what changed since the last time.
 func (r *refusals) Load(ctx context.Context) error {
-	since := r.last
-	if !since.IsZero() {
-		since = since.Add(-overlap)
-	}
-	changed, latest, err := r.store.SuppressedSince(ctx, since)
+	changed, next, err := r.store.SuppressedSince(ctx, r.next)
 	if err != nil {
 		return err
 	}
-	if latest.After(r.last) {
-		r.last = latest
-	}
+	r.next = next
 	for _, s := range changed {
-		r.add(s.Account, s.OpenID, s.TemplateID)
+		r.add(s.Account, s.OpenID)
 	}
 	return nil
 }
 
-func (r *refusals) add(account string, user message.OpenID, _ string) {
+func (r *refusals) add(account string, user message.OpenID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.seen[r.hash(account, user)] = struct{}{}
