@@ -108,6 +108,7 @@ func (c *child) line() (string, error) {
 func (c *child) pid() int { return c.cmd.Process.Pid }
 
 func (c *child) stop() {
+	_ = c.in.Close() // some wait for a line
 	_ = c.cmd.Process.Signal(syscall.SIGTERM)
 	_ = c.cmd.Wait()
 }

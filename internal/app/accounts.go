@@ -26,15 +26,18 @@ type account struct {
 // accounts finds them by name and by AppID. It does not change after it was made.
 type accounts map[string]*account
 
+// spareConns are connections beside the senders', for tokens and quotas.
+const spareConns = 8
+
 func newAccounts(c *config.Config) accounts {
 	all := make(accounts, 2*len(c.Accounts))
+	transport := wechat.NewHTTP(wechat.HTTPConfig{MaxConns: c.Worker.Senders + spareConns})
 	for _, configured := range c.Accounts {
 		a := &account{
 			Account: configured,
 			client: wechat.New(wechat.Config{
-				BaseURL:  configured.BaseURL,
-				MaxConns: c.Worker.Senders,
-
+				BaseURL:           configured.BaseURL,
+				Transport:         transport,
 				MinusOneAmbiguous: configured.Policy.MinusOne == "ambiguous",
 			}),
 			pipeline: pipeline.Account{

@@ -120,7 +120,7 @@ func (w *pod) build(ctx context.Context) error {
 			w.log.Warn("transaction failed; it is tried again or split", "error", err, "rows", rows)
 		},
 	})
-	w.tokens = newTokens(w.shared, id, w.accounts)
+	w.tokens = newTokens(w.shared, id, w.accounts, w.log)
 	w.quota = ratelimit.New(w.shared, id, w.accounts.limits, ratelimit.WithRebuild(w.usedToday))
 	w.board = gate.NewBoard(gateStore{w.store})
 	w.refused = newRefusals(w.store, w.log)
@@ -139,7 +139,7 @@ func (w *pod) build(ctx context.Context) error {
 			Gates:      newGates(w.board, w.accounts, w.tokens, w.quota, w.log),
 			Windows:    windows{window.New(w.shared, w.accounts.windowRules)},
 			Quota:      quota{w.quota},
-			Tokens:     w.tokens,
+			Tokens:     tokens{w.tokens},
 			Senders:    pipeline.NewSenders(w.config.Worker.Senders),
 			Ledger:     ledger,
 			Observe:    w.options.Called,

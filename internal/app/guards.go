@@ -56,6 +56,18 @@ func (q quota) Slow(ctx context.Context, app message.AppID, api string) error {
 	return q.Quota.Slow(ctx, ratelimit.Key{App: app, API: api})
 }
 
+// tokens is the shared access token as the pipeline sees it: an account that WeChat leaves with a refused token, and
+// no forced refresh left, is refused.
+type tokens struct{ *token.Source }
+
+func (t tokens) Refresh(ctx context.Context, app message.AppID, refused wechat.Token) (wechat.Token, error) {
+	fresh, err := t.Source.Refresh(ctx, app, refused)
+	if errors.Is(err, token.ErrStuck) {
+		err = &wechat.Error{API: wechat.PathStableToken, Code: wechat.CodeCredential, Msg: err.Error()}
+	}
+	return fresh, err
+}
+
 // gates is the board as the pipeline sees it: it knows what a refusal means for an account, and confirms a spent
 // quota before it closes a day.
 type gates struct {

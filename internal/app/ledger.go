@@ -55,7 +55,7 @@ func (l ledger) Settle(ctx context.Context, a *pipeline.Attempt, o outcome.Outco
 		l.refused.add(a.Message.Account, a.Message.To)
 	}
 	if err == nil && a.Effects.RefundMass {
-		if err = l.store.RefundMass(ctx, a.Message.ID); err != nil {
+		if _, err = l.store.RefundMass(ctx, a.Message.ID); err != nil {
 			err = fmt.Errorf("refund mass caps: %w", err)
 		}
 	}

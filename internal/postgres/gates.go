@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/hongyan-dispatch/hongyan/message"
 )
 
 // The states of a gate.
@@ -26,12 +28,13 @@ type Gate struct {
 	Since     time.Time
 	Until     time.Time // closed: until then; broken: not probed before; zero: none
 	ChangedAt time.Time
+	Probe     message.ID // broken: the one message that may pass; zero for none
 }
 
 // Gates reads every gate that was ever closed; few, so pods poll it.
 func (s *Store) Gates(ctx context.Context) ([]Gate, error) {
 	rows, err := s.pool.Query(ctx, `
-		SELECT a.name, g.api, g.state, g.reason, g.errcode, g.detail, g.since, g.until, g.changed_at
+		SELECT a.name, g.api, g.state, g.reason, g.errcode, g.detail, g.since, g.until, g.changed_at, coalesce(g.probe, '00000000-0000-0000-0000-000000000000')
 		FROM gate g JOIN account a ON a.id = g.account ORDER BY a.name, g.api`)
 	if err != nil {
 		return nil, fmt.Errorf("read gates: %w", err)
@@ -64,14 +67,15 @@ func (s *Store) CloseGate(ctx context.Context, g Gate) error {
 		until = time.Unix(0, 0)
 	}
 	_, err = s.pool.Exec(ctx, `
-		INSERT INTO gate AS g (account, api, state, reason, errcode, detail, since, until)
-		VALUES (@account, @api, @state, @reason, @errcode, @detail, now(), @until)
+		INSERT INTO gate AS g (account, api, state, reason, errcode, detail, since, until, probe)
+		VALUES (@account, @api, @state, @reason, @errcode, @detail, now(), @until, @probe)
 		ON CONFLICT (account, api) DO UPDATE SET state = excluded.state, reason = excluded.reason, errcode = excluded.errcode,
-			detail = excluded.detail, changed_at = now(),
+			detail = excluded.detail, changed_at = now(), probe = excluded.probe,
 			since = CASE WHEN g.state = excluded.state THEN g.since ELSE now() END,
 			until = CASE WHEN g.state = 'closed' AND excluded.state = 'closed' THEN greatest(g.until, excluded.until) ELSE excluded.until END
 		WHERE g.state <> 'broken' OR excluded.state = 'broken'`, pgx.NamedArgs{
-		"account": id, "api": g.API, "state": g.State, "reason": clean(g.Reason), "errcode": g.ErrCode, "detail": clean(g.Detail), "until": until})
+		"account": id, "api": g.API, "state": g.State, "reason": clean(g.Reason), "errcode": g.ErrCode, "detail": clean(g.Detail), "until": until,
+		"probe": uuidOrNil(g.Probe)})
 	if err != nil {
 		return fmt.Errorf("close gate: %w", err)
 	}
@@ -89,10 +93,34 @@ func (s *Store) OpenGate(ctx context.Context, account, api string, unchangedSinc
 		unchangedSince = time.Unix(0, 0)
 	}
 	tag, err := s.pool.Exec(ctx, `
-		UPDATE gate SET state = 'open', reason = '', errcode = 0, detail = '', since = now(), until = 'epoch', changed_at = now()
+		UPDATE gate SET state = 'open', reason = '', errcode = 0, detail = '', since = now(), until = 'epoch', changed_at = now(), probe = NULL
 		WHERE account = $1 AND api = $2 AND state <> 'open' AND ($3::timestamptz = 'epoch' OR changed_at = $3)`, id, api, unchangedSince)
 	if err != nil {
 		return false, fmt.Errorf("open gate: %w", err)
 	}
 	return tag.RowsAffected() > 0, nil
+}
+
+// ClaimProbe says whether this caller may probe the broken gate now: one may in each span of every, over all pods.
+// A gate that has just broken is not probed before a span has passed.
+func (s *Store) ClaimProbe(ctx context.Context, account, api string, every time.Duration) (bool, error) {
+	id, err := s.accountID(ctx, account)
+	if err != nil {
+		return false, fmt.Errorf("claim probe: %w", err)
+	}
+	tag, err := s.pool.Exec(ctx, `
+		UPDATE gate SET probed_at = now()
+		WHERE account = $1 AND api = $2 AND state = 'broken' AND greatest(since, probed_at) < now() - $3::interval`, id, api, every)
+	if err != nil {
+		return false, fmt.Errorf("claim probe: %w", err)
+	}
+	return tag.RowsAffected() > 0, nil
+}
+
+// uuidOrNil is the parameter for an id that may be absent.
+func uuidOrNil(id message.ID) any {
+	if id.IsZero() {
+		return nil
+	}
+	return [16]byte(id)
 }

@@ -97,3 +97,13 @@ func (s *Store) inTx(ctx context.Context, f func(pgx.Tx) error) error {
 		}
 	}
 }
+
+// ServerVersion is the server's version in words, and its major number.
+func (s *Store) ServerVersion(ctx context.Context) (version string, major int, err error) {
+	var number int
+	err = s.pool.QueryRow(ctx, `SELECT current_setting('server_version'), current_setting('server_version_num')::int`).Scan(&version, &number)
+	if err != nil {
+		return "", 0, fmt.Errorf("read server version: %w", err)
+	}
+	return version, number / 10000, nil
+}

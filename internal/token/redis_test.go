@@ -123,4 +123,3 @@ func TestACallerMayLeaveBeforeTheTokenComes(t *testing.T) {
 	close(release)
 	all.Wait()
 }
-

@@ -69,4 +69,3 @@ func dump(t *testing.T, rdb *redis.Client) string {
 	}
 	return out.String()
 }
-

@@ -191,4 +191,3 @@ func (b bundle) wantCalls(t *testing.T, n int64) {
 		t.Errorf("%d token calls, want %d", got, n)
 	}
 }
-

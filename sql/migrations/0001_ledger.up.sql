@@ -202,8 +202,11 @@ CREATE TABLE gate (
     since      timestamptz    NOT NULL,
     until      timestamptz    NOT NULL,
     changed_at timestamptz    NOT NULL DEFAULT now(),
+    probed_at  timestamptz    NOT NULL DEFAULT 'epoch',
+    probe      uuid,
     PRIMARY KEY (account, api)
 );
+COMMENT ON COLUMN gate.probe IS 'broken: the one message that may pass, to find out whether it is mended.';
 COMMENT ON TABLE gate IS 'May this account call this API now. An empty api is the whole account.';
 COMMENT ON COLUMN gate.until IS 'closed: until then. broken: not probed before. open: epoch.';
 COMMENT ON COLUMN gate.since IS 'When it left the state before; further refusals keep it.';

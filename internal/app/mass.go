@@ -1,0 +1,50 @@
+package app
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/hongyan-dispatch/hongyan/internal/mass"
+	"github.com/hongyan-dispatch/hongyan/internal/pipeline"
+	"github.com/hongyan-dispatch/hongyan/internal/postgres"
+	"github.com/hongyan-dispatch/hongyan/message"
+)
+
+// claimMass takes the caps of a mass send and claims it, in one transaction.
+func (l ledger) claimMass(ctx context.Context, a *pipeline.Attempt) (pipeline.Claim, error) {
+	account := l.accounts[a.Account.Name]
+	scope, tag := scopeOf(a.Message)
+	request := postgres.MassRequest{Parcel: a.Parcel, Caps: account.caps, Scope: scope, Tag: tag}
+	if scope == mass.List {
+		request.Hashes = hashes(account.AppID, a.Message.List)
+	}
+	c, err := l.committer.ClaimMass(ctx, a.Message, request, time.Now())
+	if err != nil {
+		return pipeline.Claim{}, err
+	}
+	claim := claimOf(c.Claim)
+	claim.List = c.List
+	return claim, nil
+}
+
+// hashes names users in the cap counts without their openids. The key is the account's, not its secret: a secret
+// changes, and the counts of a month must outlive that.
+func hashes(appid string, list []message.OpenID) []int64 {
+	all := make([]int64, len(list))
+	for i, user := range list {
+		all[i] = mass.Hash([]byte("hongyan/mass/"+appid), user)
+	}
+	return all
+}
+
+// scopeOf says to whom a mass send goes; of a tag, also which.
+func scopeOf(m *message.Message) (scope mass.Scope, tag string) {
+	if len(m.List) > 0 {
+		return mass.List, ""
+	}
+	if tag, ok := strings.CutPrefix(m.Recipient(), "tag:"); ok {
+		return mass.Tag, tag
+	}
+	return mass.All, ""
+}
