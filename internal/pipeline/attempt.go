@@ -29,8 +29,7 @@ type Attempt struct {
 	Fate    Fate
 	Effects Effects
 
-	list   []message.OpenID // mass: who is left after the caps
-	window bool             // holds a slot of the customer-service window
+	window bool // holds a slot of the customer-service window
 	token  wechat.Token
 	quota  QuotaToken
 	claim  Claim
@@ -58,10 +57,10 @@ const (
 
 // A Claim is the right to call WeChat for a message, once.
 type Claim struct {
-	Number      int32 // the fence; 0 for no claim
-	Held        any   // the ledger's own handle of it
-	Attempt     int   // counted from 1
-	FirstIntent time.Time
+	Number      int32            // the fence; 0 for no claim
+	Held        any              // the ledger's own handle of it
+	Attempt     int              // counted from 1
+	FirstIntent time.Time        // of the first claim, by this pod's clock
 	Intent      time.Time        // when the claim was committed, with a monotonic reading
 	Doubt       bool             // an earlier attempt may have left
 	List        []message.OpenID // mass: the users that are under their caps

@@ -33,7 +33,7 @@ type Gates interface {
 	Look(ctx context.Context, account, api string, id message.ID, now time.Time) (until time.Time, err error)
 	// Broken reports that WeChat refuses the account on this API ("" for all of them).
 	Broken(ctx context.Context, account, api string, err *wechat.Error)
-	// QuotaSpent reports a 45009 and answers when the API may be called again.
+	// QuotaSpent reports a 45009 or its kin and answers when the API may be called again.
 	QuotaSpent(ctx context.Context, account, api string, err *wechat.Error, now time.Time) time.Time
 	// Passed reports a call that WeChat did not refuse for the account's sake.
 	Passed(ctx context.Context, account, api string)
@@ -43,6 +43,7 @@ type Gates interface {
 type Windows interface {
 	Reserve(ctx context.Context, app message.AppID, user message.OpenID, id message.ID, now time.Time) (Window, error)
 	Confirm(ctx context.Context, app message.AppID, user message.OpenID, id message.ID, now time.Time) error
+	// Release gives back a slot that is only held; one that was confirmed stays, whatever a later attempt brings.
 	Release(ctx context.Context, app message.AppID, user message.OpenID, id message.ID) error
 	Refused(ctx context.Context, app message.AppID, user message.OpenID, code int, now time.Time) error
 }

@@ -18,7 +18,7 @@ const storeAway = 5 * time.Second
 
 func notExpired() Stage {
 	return Stage{Name: "notExpired", Run: func(_ context.Context, a *Attempt) (outcome.Outcome, error) {
-		if end := a.Message.ExpiresAt; !end.IsZero() && !a.Now.Before(end) {
+		if expired(a.Message, a.Now) {
 			return outcome.Outcome{Status: outcome.Expired, Reason: outcome.ReasonExpired}, nil
 		}
 		if a.Message.NotBefore.After(a.Now.Add(MaxWait)) {
@@ -26,6 +26,10 @@ func notExpired() Stage {
 		}
 		return outcome.Outcome{}, nil
 	}}
+}
+
+func expired(m *message.Message, now time.Time) bool {
+	return !m.ExpiresAt.IsZero() && !now.Before(m.ExpiresAt)
 }
 
 func notSuppressed(r Recipients) Stage {

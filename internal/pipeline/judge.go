@@ -25,7 +25,8 @@ type Policy struct {
 	ResendLateTemplate            bool // templates: also after WeChat's dedupe window
 }
 
-// WithDefaults fills in what is zero.
+// WithDefaults fills in what is zero. With a Backoff that is empty but not nil there are no second attempts, but of
+// what may have left and may be repeated.
 func (p Policy) WithDefaults() Policy {
 	if p.Backoff == nil {
 		p.Backoff = []time.Duration{time.Second, 10 * time.Second, time.Minute, 10 * time.Minute}
@@ -44,24 +45,37 @@ func (p Policy) WithDefaults() Policy {
 	return p
 }
 
+// attempts is how many attempts a message has.
+func (p Policy) attempts() int { return len(p.Backoff) + 1 }
+
+// pause is the wait after an attempt, counted from 1.
+func (p Policy) pause(attempt int) time.Duration {
+	if len(p.Backoff) == 0 {
+		return jitter(time.Minute)
+	}
+	return jitter(p.Backoff[min(max(attempt, 1), len(p.Backoff))-1])
+}
+
+// jitter is full jitter, with a floor so that a retry is never at once.
+func jitter(d time.Duration) time.Duration { return d/10 + rand.N(d-d/10+1) }
+
 // judge turns the result of a call into the message's outcome and its consequences.
 func (a *Attempt) judge(ctx context.Context, d Deps, r wechat.Result, now time.Time) outcome.Outcome {
 	e := r.Error()
-	if e == nil || !accountTrouble(e.Disposition()) {
-		if r.Class == wechat.Sent || e != nil && e.Code != wechat.CodeBusy {
-			d.Gates.Passed(ctx, a.Account.Name, a.API())
-		}
+	if r.Class == wechat.Sent || e != nil && e.Code != wechat.CodeBusy && !accountTrouble(e.Disposition()) {
+		d.Gates.Passed(ctx, a.Account.Name, a.API())
 	}
+	p := a.Account.Policy.WithDefaults()
 	var o outcome.Outcome
 	switch {
 	case r.Class == wechat.Sent:
 		o = outcome.Outcome{Status: outcome.Sent}
 	case r.Class == wechat.Ambiguous:
-		o = a.ambiguous(a.Account.Policy, now)
+		o = a.ambiguous(p, now)
 	case e == nil: // no connection
-		o = a.retry(a.Account.Policy, len(a.Account.Policy.Backoff)+1, now, outcome.RetriesExhausted)
+		o = a.retry(p, p.attempts(), a.pause(p, a.claim.Doubt), now, outcome.RetriesExhausted)
 	default:
-		o = a.refused(ctx, d, e, now)
+		o = a.refused(ctx, d, p, e, now)
 	}
 	o.MsgID, o.DataID = r.MsgID, r.DataID
 	if e != nil {
@@ -87,64 +101,80 @@ func (a *Attempt) inDoubt(o outcome.Outcome) outcome.Outcome {
 	return o
 }
 
-// ambiguous: the request may have reached WeChat. It is repeated only where an id of ours makes that harmless.
+// ambiguous: the request may have reached WeChat.
 func (a *Attempt) ambiguous(p Policy, now time.Time) outcome.Outcome {
-	first := a.claim.FirstIntent
+	return a.repeat(p, a.pause(p, true), now)
+}
+
+// maxTemplatePause fits several attempts into the minutes in which WeChat knows a template's id.
+const maxTemplatePause = time.Minute
+
+// pause is the wait before the message's next attempt.
+func (a *Attempt) pause(p Policy, doubt bool) time.Duration {
+	pause := p.pause(a.claim.Attempt)
 	switch {
-	case a.Message.Kind == message.Template && (now.Sub(first) < p.TemplateWindow || p.ResendLateTemplate):
-		a.Effects.Doubt = true
-		return park(a.Message, outcome.Backoff, now.Add(jitter(p.Backoff[0])))
-	case a.Message.Kind == message.Mass && now.Sub(first) < p.MassWindow:
-		a.Effects.Doubt = true
-		return park(a.Message, outcome.Backoff, now.Add(p.MassAgain))
-	case a.Message.Kind == message.Custom && now.Sub(first) < p.ResendCustom,
-		a.Message.Kind == message.Subscribe && now.Sub(first) < p.ResendSubscribe:
-		return a.retry(p, len(p.Backoff)+1, now, outcome.RetriesExhausted)
-	default:
+	case doubt && a.Message.Kind == message.Template && pause > maxTemplatePause:
+		return jitter(maxTemplatePause)
+	case doubt && a.Message.Kind == message.Mass:
+		return max(pause, p.MassAgain)
+	}
+	return pause
+}
+
+// repeat parks a message of which an attempt may have left until it is sent again; it ends unknown where it may not.
+func (a *Attempt) repeat(p Policy, pause time.Duration, now time.Time) outcome.Outcome {
+	if !a.mayRepeat(p, a.claim.Attempt+1, now.Add(pause)) {
 		return outcome.Outcome{Status: outcome.Unknown, Reason: outcome.InDoubt}
 	}
+	a.Effects.Doubt = true
+	return park(a.Message, outcome.Backoff, now.Add(pause))
 }
 
-// retry parks the message until its next attempt, or ends it when all its attempts are made.
-func (a *Attempt) retry(p Policy, attempts int, now time.Time, last outcome.Reason) outcome.Outcome {
-	n := a.claim.Attempt
-	if a.claim.Doubt {
-		// Its attempts are bounded by WeChat's dedupe window, not by their number.
-		window := p.TemplateWindow
-		if a.Message.Kind == message.Mass {
-			window = p.MassWindow
-		}
-		if now.Sub(a.claim.FirstIntent) >= window {
-			return outcome.Outcome{Status: outcome.Unknown, Reason: outcome.InDoubt}
-		}
-		attempts, n = len(p.Backoff)+1, min(n, len(p.Backoff))
+// mayRepeat says whether a message of which an attempt may have left can be sent again at that time: while WeChat
+// knows an id of ours and so sends it once, or where the account's policy takes the risk of a duplicate.
+func (a *Attempt) mayRepeat(p Policy, attempt int, at time.Time) bool {
+	age, counts := at.Sub(a.claim.FirstIntent), attempt <= p.attempts()
+	switch a.Message.Kind {
+	case message.Template:
+		return age < p.TemplateWindow || p.ResendLateTemplate && counts
+	case message.Mass:
+		return age < p.MassWindow
+	case message.Custom:
+		return age < p.ResendCustom && counts
+	case message.Subscribe:
+		return age < p.ResendSubscribe && counts
 	}
-	if n >= attempts {
+	return false
+}
+
+// retry parks the message until its next attempt, or ends it when all its attempts are made. One in doubt is bounded
+// by what may be repeated, not by their number.
+func (a *Attempt) retry(p Policy, attempts int, pause time.Duration, now time.Time, last outcome.Reason) outcome.Outcome {
+	switch {
+	case a.claim.Doubt:
+		return a.repeat(p, pause, now)
+	case a.claim.Attempt >= attempts:
 		return outcome.Outcome{Status: outcome.Failed, Reason: last}
 	}
-	return park(a.Message, outcome.Backoff, now.Add(jitter(p.Backoff[min(n, len(p.Backoff))-1])))
+	return park(a.Message, outcome.Backoff, now.Add(pause))
 }
-
-// jitter is full jitter, with a floor so that a retry is never at once.
-func jitter(d time.Duration) time.Duration { return d/10 + rand.N(d-d/10) }
 
 func accountTrouble(d wechat.Disposition) bool {
 	return d == wechat.Account || d == wechat.TokenRefresh || d == wechat.QuotaReset || d == wechat.Wait
 }
 
 // refused: WeChat answered with an errcode, and surely did not send.
-func (a *Attempt) refused(ctx context.Context, d Deps, e *wechat.Error, now time.Time) outcome.Outcome {
-	attempts := len(a.Account.Policy.Backoff) + 1
+func (a *Attempt) refused(ctx context.Context, d Deps, p Policy, e *wechat.Error, now time.Time) outcome.Outcome {
 	switch a.disposition(e) {
 	case wechat.TokenRefresh: // repeated in place once; after that the account's gate is broken
 		return park(a.Message, outcome.Gate, now.Add(time.Minute))
 	case wechat.Backoff:
-		return a.retry(a.Account.Policy, attempts, now, outcome.RetriesExhausted)
+		return a.retry(p, p.attempts(), a.pause(p, a.claim.Doubt), now, outcome.RetriesExhausted)
 	case wechat.QuotaReset:
 		until := d.Gates.QuotaSpent(ctx, a.Account.Name, a.API(), e, now)
 		return park(a.Message, outcome.Quota, until)
 	case wechat.Wait:
-		return a.wait(ctx, d, e, now)
+		return a.wait(ctx, d, p, e, now)
 	case wechat.Recipient:
 		return a.refusedRecipient(ctx, d, e, now)
 	case wechat.Account:
@@ -153,7 +183,7 @@ func (a *Attempt) refused(ctx context.Context, d Deps, e *wechat.Error, now time
 	case wechat.Accepted: // the earlier attempt did leave
 		return outcome.Outcome{Status: outcome.Sent}
 	case wechat.UnknownCode:
-		return a.retry(a.Account.Policy, a.Account.Policy.UnknownCode, now, outcome.RefusedRequest)
+		return a.retry(p, p.UnknownCode, a.pause(p, a.claim.Doubt), now, outcome.RefusedRequest)
 	default:
 		return outcome.Outcome{Status: outcome.Failed, Reason: outcome.RefusedRequest}
 	}
@@ -167,29 +197,26 @@ func (a *Attempt) disposition(e *wechat.Error) wechat.Disposition {
 	return e.Disposition()
 }
 
-func (a *Attempt) wait(ctx context.Context, d Deps, e *wechat.Error, now time.Time) outcome.Outcome {
+func (a *Attempt) wait(ctx context.Context, d Deps, p Policy, e *wechat.Error, now time.Time) outcome.Outcome {
 	switch e.Code {
 	case wechat.CodeMinuteQuota:
 		_ = d.Quota.Slow(ctx, a.Account.AppID, a.API()) // if Redis is away, the next answer slows us again
 		return park(a.Message, outcome.Pace, now.Truncate(time.Minute).Add(time.Minute+jitter(2*time.Second)))
-	case wechat.CodeClientMsgIDFast:
-		a.Effects.Doubt = true // WeChat has this clientmsgid: the next answer says what became of it
-		return park(a.Message, outcome.Backoff, now.Add(e.RetryAfter()+time.Second))
+	case wechat.CodeClientMsgIDFast: // WeChat has this clientmsgid: the next answer says what became of it
+		return a.repeat(p, e.RetryAfter()+time.Second, now)
 	}
-	o := a.retry(a.Account.Policy, len(a.Account.Policy.Backoff)+1, now, outcome.RetriesExhausted)
-	if o.Status == outcome.Parked {
-		o = park(a.Message, outcome.Backoff, now.Add(e.RetryAfter()+jitter(e.RetryAfter()/4+time.Second)))
-	}
-	return o
+	pause := e.RetryAfter() + jitter(e.RetryAfter()/4+time.Second)
+	return a.retry(p, p.attempts(), pause, now, outcome.RetriesExhausted)
 }
 
 func (a *Attempt) refusedRecipient(ctx context.Context, d Deps, e *wechat.Error, now time.Time) outcome.Outcome {
 	o := outcome.Outcome{Status: outcome.Failed, Reason: outcome.RefusedRecipient}
 	switch e.Code {
 	case wechat.CodeRequireSubscribe, wechat.CodeUnsubscribed:
-		a.Effects.Suppress = true
-	case wechat.CodeUserRefuses:
-		a.Effects.Suppress, a.Effects.TemplateID = true, TemplateID(a.Message)
+		a.Effects.Suppress = a.Message.To != ""
+	case wechat.CodeUserRefuses: // one template, and nothing is known of the others
+		a.Effects.TemplateID = TemplateID(a.Message)
+		a.Effects.Suppress = a.Effects.TemplateID != ""
 	case wechat.CodeWindowClosed, wechat.CodeWindowUsed:
 		// The last word is WeChat's: the ledger is corrected, or it would ask again with the next message.
 		_ = d.Windows.Refused(ctx, a.Account.AppID, a.Message.To, e.Code, now)

@@ -17,6 +17,9 @@ const maxClaimAge = 5 * time.Second
 
 func claimed(l Ledger) Stage {
 	return Stage{Name: "claimed", Run: func(ctx context.Context, a *Attempt) (outcome.Outcome, error) {
+		if expired(a.Message, time.Now()) { // while it waited in line
+			return outcome.Outcome{Status: outcome.Expired, Reason: outcome.ReasonExpired}, nil
+		}
 		// A claim that is asked for is waited for: one that is committed and not known would strand the message.
 		claim, err := l.Claim(context.WithoutCancel(ctx), a)
 		if err != nil {
@@ -73,6 +76,11 @@ func (a *Attempt) call(ctx context.Context, d Deps) (outcome.Outcome, wechat.Res
 	if now.Sub(a.claim.Intent) > maxClaimAge || now.Round(0).Sub(a.claim.Intent.Round(0)) > maxClaimAge {
 		return a.unsent(errStale), wechat.Result{}
 	}
+	if a.claim.Doubt && !a.mayRepeat(a.Account.Policy.WithDefaults(), a.claim.Attempt, now) {
+		// It waited for longer than WeChat knows its id: sent now, it might reach the user twice.
+		a.Fate = NotSent
+		return outcome.Outcome{Status: outcome.Unknown, Reason: outcome.InDoubt}, wechat.Result{}
+	}
 	r := a.dial(ctx)
 	if d.Observe != nil {
 		d.Observe(a.API(), r)
@@ -86,7 +94,11 @@ func (a *Attempt) call(ctx context.Context, d Deps) (outcome.Outcome, wechat.Res
 	default:
 		a.Fate = NotSent
 	}
-	return a.judge(ctx, d, r, now), r
+	o := a.judge(ctx, d, r, now)
+	if o.Status == outcome.Sent { // also where WeChat refuses because it has the message already
+		a.Fate = Left
+	}
+	return o, r
 }
 
 func (a *Attempt) dial(ctx context.Context) wechat.Result {
