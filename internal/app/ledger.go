@@ -35,7 +35,9 @@ func claimOf(c postgres.Claim) pipeline.Claim {
 		return pipeline.Claim{Refused: true, Verdict: c.Verdict}
 	}
 	return pipeline.Claim{
-		Number: c.Number, Attempt: int(c.Attempt), FirstIntent: c.FirstIntent, Intent: c.Asked, Doubt: c.Doubt, Held: c,
+		Number: c.Number, Attempt: int(c.Attempt), Doubt: c.Doubt, Held: c,
+		// By this pod's clock, which may differ from the database's: the minutes in which WeChat knows an id are few.
+		FirstIntent: c.Asked.Add(c.FirstIntent.Sub(c.Intent)), Intent: c.Asked,
 	}
 }
 
