@@ -1,9 +1,13 @@
 package feed
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"math"
+	"slices"
 	"time"
 
 	"github.com/hongyan-dispatch/hongyan/internal/gate"
@@ -23,6 +27,8 @@ type Flow struct {
 	API       string
 	PerSecond float64
 }
+
+func (f Flow) carries(p *message.Parcel) bool { return p.Account == f.Account && p.Kind == f.Kind }
 
 // A Budget is how many due messages of a flow may be released now.
 type Budget struct {
@@ -79,36 +85,38 @@ func (r *Releaser) Run(ctx context.Context) error {
 }
 
 func (r *Releaser) release(ctx context.Context, now time.Time) error {
-	if len(r.waiting) > 0 { // the outbox has them too: nothing is lost if this pod dies first
-		if err := r.enqueue(ctx, r.waiting); err != nil {
-			return err
-		}
-	}
+	waiting := r.waiting // the outbox has them too: nothing is lost if this pod dies first
+	r.waiting = nil
+	late := r.enqueue(ctx, waiting)
 	budgets, probes, err := r.budgets(ctx, now)
 	if err != nil || len(budgets)+len(probes) == 0 {
-		return err
+		return errors.Join(late, err)
 	}
 	parcels, err := r.Store.Release(ctx, append(budgets, probes...), now)
 	if err != nil {
-		return fmt.Errorf("release: %w", err)
+		return errors.Join(late, fmt.Errorf("release: %w", err))
 	}
 	for _, p := range parcels {
 		for _, probe := range probes {
-			if p.Account == probe.Account && p.Kind == probe.Kind && len(p.Messages) > 0 {
+			if probe.carries(p) && len(p.Messages) > 0 {
 				if err := r.Gates.LetPass(ctx, probe.Account, probe.API, p.Messages[0].ID); err != nil {
 					r.Log.Warn("let a probe pass", "account", probe.Account, "error", err)
 				}
 			}
 		}
 	}
-	return r.enqueue(ctx, parcels)
+	return errors.Join(late, r.enqueue(ctx, parcels))
 }
 
 // budgets is each open flow's share of the time since the last tick; probes are single messages for broken gates.
+// A flow whose parcels wait for Redis gets none: what cannot be enqueued holds up its own flow and no other.
 func (r *Releaser) budgets(ctx context.Context, now time.Time) (budgets, probes []Budget, err error) {
 	elapsed := min(now.Sub(r.last), time.Second).Seconds()
 	r.last = now
 	for _, flow := range r.Flows() {
+		if slices.ContainsFunc(r.waiting, flow.carries) {
+			continue
+		}
 		admitted, err := r.Gates.Admit(ctx, flow.Account, flow.API, now)
 		if err != nil {
 			return nil, nil, err
@@ -117,10 +125,9 @@ func (r *Releaser) budgets(ctx context.Context, now time.Time) (budgets, probes 
 		case gate.OneProbe:
 			probes = append(probes, Budget{Flow: flow, N: 1})
 		case gate.Freely:
-			due := min(r.carry[flow]+flow.PerSecond*elapsed, max(1, min(flow.PerSecond, maxPerTick)))
-			n := int(due)
-			r.carry[flow] = due - float64(n)
-			if n > 0 {
+			whole, rest := math.Modf(r.carry[flow] + flow.PerSecond*elapsed)
+			r.carry[flow] = rest // what is over maxPerTick is not made up for
+			if n := int(min(whole, maxPerTick)); n > 0 {
 				budgets = append(budgets, Budget{Flow: flow, N: n})
 			}
 		}
@@ -128,17 +135,22 @@ func (r *Releaser) budgets(ctx context.Context, now time.Time) (budgets, probes 
 	return budgets, probes, nil
 }
 
+// enqueue puts parcels into the queue, and keeps those that it could not put.
 func (r *Releaser) enqueue(ctx context.Context, parcels []*message.Parcel) error {
-	r.waiting = r.waiting[:0]
+	if len(parcels) == 0 {
+		return nil
+	}
+	var failed int
 	var first error
 	for i, err := range r.Queue.Enqueue(ctx, parcels) {
 		if err != nil {
 			r.waiting = append(r.waiting, parcels[i])
-			first = err
+			failed++
+			first = cmp.Or(first, err)
 		}
 	}
 	if first != nil {
-		return fmt.Errorf("enqueue %d released parcels: %w", len(r.waiting), first)
+		return fmt.Errorf("enqueue %d released parcels: %w", failed, first)
 	}
 	return nil
 }
