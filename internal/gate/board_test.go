@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -181,20 +182,20 @@ func TestBoard(t *testing.T) {
 			if err := b.Break(ctx, gate.Gate{Account: "shop", Since: time.Now()}); err != nil {
 				t.Fatal(err)
 			}
-			asked := 0
-			mended := false
+			var asked atomic.Int32
+			var mended atomic.Bool
 			go b.ProbeAccounts(ctx, func(context.Context, string) error {
-				asked++
-				if mended {
+				asked.Add(1)
+				if mended.Load() {
 					return nil
 				}
 				return errors.New("still refused")
 			}, quiet)
 			time.Sleep(150 * time.Second)
-			if asked != 3 {
-				t.Errorf("asked %d times in 150 s, want 3", asked)
+			if n := asked.Load(); n != 3 {
+				t.Errorf("asked %d times in 150 s, want 3", n)
 			}
-			mended = true
+			mended.Store(true)
 			time.Sleep(time.Minute)
 			if !open(t, b, message.ID{}) {
 				t.Error("the gate is shut although WeChat answered")
