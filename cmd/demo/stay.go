@@ -1,0 +1,34 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/hongyan-dispatch/hongyan/internal/wechattest"
+	"github.com/hongyan-dispatch/hongyan/message"
+)
+
+// stay keeps everything running and says what to try, until the context ends.
+func (s *servers) stay(ctx context.Context, w io.Writer, one message.ID) error {
+	for _, account := range s.sim.Accounts() { // the examples' own openids are nobody's
+		err := account.Change(func(set *wechattest.Settings) { set.AnyOpenID = true })
+		if err != nil {
+			return err
+		}
+	}
+	fmt.Fprintf(w, `
+Everything stays up until Ctrl-C; from here on every openid follows both accounts. In another terminal:
+
+  psql '%[1]s' -c "SELECT account, kind, status, reason, count(*) FROM outcomes GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4"
+  psql '%[1]s' -c "SELECT * FROM outcomes WHERE labels->>'act' = '%[2]s'"
+  go run ./cmd/enqueue batch %[3]s --config %[4]s
+  go run ./cmd/enqueue status %[5]s --config %[4]s
+  curl %[6]s/_sim/state      # the simulator's accounts, tokens and counts
+  curl %[6]s/_sim/accepts    # every send that it accepted
+  tail -f %[7]s
+
+`, s.dbURL, actInstead, "examples/orders.jsonl", s.configFile(), one, s.simURL, s.logFile())
+	<-ctx.Done()
+	return nil
+}

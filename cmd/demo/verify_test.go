@@ -1,0 +1,122 @@
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hongyan-dispatch/hongyan/internal/wechattest"
+	"github.com/hongyan-dispatch/hongyan/message"
+	"github.com/hongyan-dispatch/hongyan/outcome"
+)
+
+// honest is evidence in which everything is as it should be: a template and a reply that are sent, a reply in
+// doubt, and one that is skipped.
+func honest(t *testing.T) evidence {
+	t.Helper()
+	sim := wechattest.New(wechattest.Options{})
+	for _, a := range accountSettings(&examples{}) {
+		sim.MustAddAccount(a)
+	}
+	e := evidence{Produced: map[message.ID]bool{}, State: sim.State()}
+	for i := range e.State.Accounts {
+		e.State.Accounts[i].APIs[wechattest.PathStableToken] = wechattest.APIState{Calls: wechattest.Calls{Arrived: 1}}
+	}
+	now := time.Now()
+	add := func(kind message.Kind, to string, status outcome.Status, reason outcome.Reason, body string) row {
+		r := row{
+			ID: message.NewID(now), Account: shop, Kind: kind, To: to, Status: status, Reason: reason, Body: body, Accepted: now,
+		}
+		e.Produced[r.ID] = true
+		e.Rows = append(e.Rows, r)
+		return r
+	}
+	template := add(message.Template, "oA", outcome.Sent, "", `{"template_id":"T","data":{"thing1":{"value":"茶 & 点心"}}}`)
+	e.Rows[0].MsgID = "7"
+	reply := add(message.Custom, "oB", outcome.Sent, "", `{"msgtype":"text","text":{"content":"一"}}`)
+	doubt := add(message.Custom, "oB", outcome.Unknown, outcome.InDoubt, `{"msgtype":"text","text":{"content":"二"}}`)
+	add(message.Custom, "oC", outcome.Skipped, outcome.WindowClosed, `{"msgtype":"text","text":{"content":"三"}}`)
+	e.accept(template, 7)
+	e.accept(reply, 0)
+	e.accept(doubt, 0)
+	return e
+}
+
+// accept lets the simulator accept a message.
+func (e *evidence) accept(r row, msgID int64) {
+	a := wechattest.Accept{
+		Seq: uint64(len(e.Accepts) + 1), AppID: appIDs[r.Account], API: apiOf(r), To: r.To, MsgID: msgID,
+		Body: `{"touser":"` + r.To + `",` + r.Body[1:],
+	}
+	if r.Kind.HasClientID() {
+		a.ClientID = r.ID.Hex()
+	}
+	e.Accepts = append(e.Accepts, a)
+}
+
+func TestVerifyIsContentWithHonestEvidence(t *testing.T) {
+	e := honest(t)
+	if v := verify(e); len(v.Differences) > 0 || len(v.Held) != 5 {
+		t.Errorf("got %d claims that hold and the differences %q; want 5 and none", len(v.Held), v.Differences)
+	}
+	e.Accepts = e.Accepts[:2]
+	if v := verify(e); len(v.Differences) > 0 {
+		t.Errorf("a message in doubt that did not arrive: got %q, want no difference", v.Differences)
+	}
+}
+
+func TestVerifySeesADoctoredLog(t *testing.T) {
+	calls := func(e *evidence, api string, change func(*wechattest.APIState)) {
+		s := e.State.Accounts[0].APIs[api]
+		change(&s)
+		e.State.Accounts[0].APIs[api] = s
+	}
+	for name, c := range map[string]struct {
+		doctor func(*evidence)
+		says   string
+	}{
+		"a template accepted twice":      {func(e *evidence) { e.accept(e.Rows[0], 8) }, "accepted 2 times; want at most 1"},
+		"a reply accepted twice":         {func(e *evidence) { e.accept(e.Rows[1], 0) }, "accepted 2 times; want at most 1"},
+		"an unknown accepted twice":      {func(e *evidence) { e.accept(e.Rows[2], 0) }, "accepted 2 times; want at most 1"},
+		"a sent one that never arrived":  {func(e *evidence) { e.Accepts = e.Accepts[1:] }, "accepted 0 times; want 1"},
+		"a skipped one that arrived":     {func(e *evidence) { e.accept(e.Rows[3], 0) }, "of which no outcome tells"},
+		"one that nobody enqueued":       {func(e *evidence) { e.accept(row{Account: club, Kind: message.Custom, To: "oX", Body: "{}"}, 0) }, "of which no outcome tells"},
+		"another content":                {func(e *evidence) { e.Accepts[0].Body = `{"touser":"oA","template_id":"X"}` }, "with another content"},
+		"another user":                   {func(e *evidence) { e.Accepts[0].To = "oZ" }, "to another user"},
+		"another msgid":                  {func(e *evidence) { e.Accepts[0].MsgID = 9 }, "has msgid 7; the simulator gave 9"},
+		"a msgid given twice":            {func(e *evidence) { e.Accepts[1].MsgID = 7 }, "gave msgid 7 twice"},
+		"a message without an outcome":   {func(e *evidence) { e.Produced[message.NewID(time.Now())] = true }, "has no outcome"},
+		"an outcome without a message":   {func(e *evidence) { clear(e.Produced) }, "was never enqueued"},
+		"two outcomes":                   {func(e *evidence) { e.Rows = append(e.Rows, e.Rows[3]) }, "has two outcomes"},
+		"one that is not decided":        {func(e *evidence) { e.Rows[3].Status = outcome.Sending }, "is not decided"},
+		"a token too many":               {func(e *evidence) { calls(e, wechattest.PathStableToken, func(s *wechattest.APIState) { s.Arrived++ }) }, "fetched its access token 2 times; want 1"},
+		"a strange token":                {func(e *evidence) { e.State.UnknownCalls = 1 }, "never given out"},
+		"a refusal for the day's quota":  {func(e *evidence) { calls(e, wechattest.PathSubscribe, refused(45009)) }, "over the day's quota"},
+		"a refusal for the pace":         {func(e *evidence) { calls(e, wechattest.PathTemplate, refused(45011)) }, "over the pace"},
+		"a refusal for the window":       {func(e *evidence) { calls(e, wechattest.PathCustom, refused(45047)) }, "over the window's number"},
+		"refusals for a closed window":   {func(e *evidence) { calls(e, wechattest.PathCustom, refused(45015)) }, "outside the window"},
+		"a refusal for the mass cap":     {func(e *evidence) { calls(e, wechattest.PathMassSend, refused(45028)) }, "over a mass cap"},
+		"a reader who got too many":      {func(e *evidence) { e.State.Accounts[0].MassMost = 5 }, "5 mass messages this month; want at most 4"},
+		"too many calls within a minute": {func(e *evidence) { calls(e, wechattest.PathCustom, func(s *wechattest.APIState) { s.Max60s = 6001 }) }, "within 60 s; want at most 6000"},
+		"too many calls within a second": {func(e *evidence) { calls(e, wechattest.PathCustom, func(s *wechattest.APIState) { s.Max1s = 152 }) }, "within a second; want at most 151"},
+		"more calls on a day than allowed": {func(e *evidence) {
+			calls(e, wechattest.PathSubscribe, func(s *wechattest.APIState) {
+				s.Limit.PerDay = 150
+				s.ByDay = map[string]wechattest.Day{"2026-11-22": {Arrived: 151}}
+			})
+		}, "151 calls on 2026-11-22; want at most 150"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := honest(t)
+			c.doctor(&e)
+			v := verify(e)
+			if !strings.Contains(strings.Join(v.Differences, "\n"), c.says) {
+				t.Errorf("got the differences %q; want one that says %q", v.Differences, c.says)
+			}
+		})
+	}
+}
+
+func refused(code int) func(*wechattest.APIState) {
+	return func(s *wechattest.APIState) { s.Refused = map[int]int64{code: 4} }
+}
