@@ -48,6 +48,7 @@ type Committer struct {
 	landed       []int64       // batches with none left, whose in_flight row is still there
 	rowsExpected bool          // the last claims found rows, so the next will: claim by UPDATE, without sending bodies
 	b            batch         // reused by gather
+	scratch      scratch
 
 	massBatch atomic.Int64
 }
@@ -101,11 +102,14 @@ func (c *Committer) Claim(ctx context.Context, m *message.Message, parcel messag
 	if err := storable(m); err != nil {
 		return Claim{}, fmt.Errorf("claim: %w", err)
 	}
-	o := &op{kind: opClaim, m: m, parcel: parcel}
+	o := newOp(opClaim, m)
+	o.parcel = parcel
 	if err := c.do(ctx, o); err != nil {
 		return Claim{}, fmt.Errorf("claim: %w", err)
 	}
-	return o.claim, nil
+	claim := o.claim
+	ops.Put(o)
+	return claim, nil
 }
 
 // Settle writes what became of m under its claim, and says whether that took effect. It did not if the claim was
@@ -120,11 +124,14 @@ func (c *Committer) Settle(ctx context.Context, m *message.Message, claim Claim,
 	if err := e.complete(m); err != nil {
 		return false, fmt.Errorf("settle: %w", err)
 	}
-	op := &op{kind: opSettle, m: m, claim: claim, out: o, effects: e}
+	op := newOp(opSettle, m)
+	op.claim, op.out, op.effects = claim, o, e
 	if err := c.do(ctx, op); err != nil {
 		return false, fmt.Errorf("settle: %w", err)
 	}
-	return op.took, nil
+	took := op.took
+	ops.Put(op)
+	return took, nil
 }
 
 // Verdict writes what was decided about m without a claim (skipped, expired, parked, failed as invalid), and says
@@ -142,11 +149,14 @@ func (c *Committer) Verdict(ctx context.Context, m *message.Message, parcel mess
 	if err := e.complete(m); err != nil {
 		return false, fmt.Errorf("verdict: %w", err)
 	}
-	op := &op{kind: opVerdict, m: m, parcel: parcel, out: o, effects: e}
+	op := newOp(opVerdict, m)
+	op.parcel, op.out, op.effects = parcel, o, e
 	if err := c.do(ctx, op); err != nil {
 		return false, fmt.Errorf("verdict: %w", err)
 	}
-	return op.took, nil
+	took := op.took
+	ops.Put(op)
+	return took, nil
 }
 
 // ParcelDone says that every message of the parcel is terminal or parked: its outbox row goes with the next
@@ -174,8 +184,18 @@ type op struct {
 
 	took bool
 	err  error
-	done chan struct{}
-	fate atomic.Int32 // who was first: the answer or the caller's leaving
+	done chan struct{} // takes one token: the answer is there
+	fate atomic.Int32  // who was first: the answer or the caller's leaving
+}
+
+var ops = sync.Pool{New: func() any { return &op{done: make(chan struct{}, 1)} }}
+
+// newOp makes an op, or takes one that had its answer.
+func newOp(kind opKind, m *message.Message) *op {
+	o := ops.Get().(*op)
+	done := o.done
+	*o = op{kind: kind, m: m, done: done}
+	return o
 }
 
 type opKind int8
@@ -202,7 +222,6 @@ func (c *Committer) do(ctx context.Context, o *op) error {
 		return err
 	}
 	o.account = account
-	o.done = make(chan struct{})
 	c.mu.Lock()
 	if c.stopped {
 		c.mu.Unlock()
@@ -234,13 +253,15 @@ func (c *Committer) nudge() {
 func (c *Committer) answer(o *op, err error) {
 	o.err = err
 	if o.fate.CompareAndSwap(waiting, answered) {
-		close(o.done)
+		o.done <- struct{}{}
 		return
 	}
 	if o.kind == opClaim && err == nil && o.claim.OK {
-		c.requeue(&op{kind: opSettle, m: o.m, account: o.account, claim: o.claim, done: make(chan struct{}),
-			out:     outcome.Outcome{Status: outcome.Parked, Reason: outcome.Pace},
-			effects: Effects{Note: "claim given back before the wire: its run had gone"}})
+		back := newOp(opSettle, o.m)
+		back.account, back.claim = o.account, o.claim
+		back.out = outcome.Outcome{Status: outcome.Parked, Reason: outcome.Pace}
+		back.effects = Effects{Note: "claim given back before the wire: its run had gone"}
+		c.requeue(back)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 // their bodies.
 type firstWrite struct {
 	states, bodies columns
+	params         [][]byte
 }
 
 func (w *firstWrite) begin() {
@@ -74,6 +75,8 @@ func (w *firstWrite) send(s *session, pod int32, row func([][]byte), bodies *int
 	if w.states.rows() == 0 {
 		return
 	}
-	s.send(sqlFirstWrite, w.states.params([][]byte{int4Param(pod)}), row, nil)
-	s.send(sqlBodies, w.bodies.params(nil), nil, bodies)
+	w.params = w.states.params(append(w.params[:0], int4Param(pod)))
+	s.send(sqlFirstWrite, w.params, row, nil)
+	w.params = w.bodies.params(w.params[:0])
+	s.send(sqlBodies, w.params, nil, bodies)
 }

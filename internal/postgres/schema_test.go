@@ -195,6 +195,9 @@ func TestHotStatementsProbeOnlyThePartitionsOfTheirIDs(t *testing.T) {
 				t.Errorf("%s: %s\nin the plan\n%s", tc.name, line, strings.Join(plan, "\n"))
 			}
 		}
+		if !strings.Contains(strings.Join(plan, "\n"), "Index Cond: ((id = ") { // by key, not by the range of the batch
+			t.Errorf("%s: rows are not looked up by key in\n%s", tc.name, strings.Join(plan, "\n"))
+		}
 		if !strings.Contains(strings.Join(plan, "\n"), "Subplans Removed: 9") {
 			t.Errorf("%s: the other partitions are not removed from\n%s", tc.name, strings.Join(plan, "\n"))
 		}

@@ -44,9 +44,28 @@ func (t *transaction) run(ctx context.Context) error {
 
 func (t *transaction) session() *session { return t.committer.session }
 
+// A scratch is what transactions, which follow one another, use again.
+type scratch struct {
+	byID                          map[message.ID]*op
+	first                         firstWrite
+	claims, verdicts, sent, other columns
+	flying, landing, parcels      array
+	params                        [][]byte
+}
+
+// parameters are the columns and the span as a statement's parameters, good until the next call.
+func (s *scratch) parameters(c columns, bounds span, more ...[]byte) [][]byte {
+	s.params = append(bounds.params(c.params(s.params[:0])), more...)
+	return s.params
+}
+
 // reset forgets what an earlier try found.
 func (t *transaction) reset() {
-	t.byID = make(map[message.ID]*op, len(t.ops))
+	if t.byID = t.committer.scratch.byID; t.byID == nil {
+		t.byID = make(map[message.ID]*op, t.committer.o.MaxRows)
+		t.committer.scratch.byID = t.byID
+	}
+	clear(t.byID)
 	for _, o := range t.ops {
 		t.byID[o.m.ID] = o
 		o.took = false
@@ -137,42 +156,44 @@ func (t *transaction) main() {
 	t.verdictKnown()
 	t.firstWrites()
 	t.settles()
-	if ids := t.claimed(); ids.n > 0 {
-		s.send(sqlInFlight, [][]byte{int4Param(t.committer.pod), int8Param(t.committer.number), ids.param()}, nil, nil)
+	x := &t.committer.scratch
+	if ids := t.claimed(&x.flying); ids.n > 0 {
+		s.send(sqlInFlight, append(x.params[:0], int4Param(t.committer.pod), int8Param(t.committer.number), ids.param()), nil, nil)
 	}
 	if landed := t.committer.landing(t.ops); len(landed) > 0 {
-		a := newArray(oidInt8)
+		x.landing.begin(oidInt8)
 		for _, n := range landed {
-			a.int8(n)
-			a.n++
+			x.landing.int8(n)
+			x.landing.n++
 		}
-		s.send(sqlLanded, [][]byte{int4Param(t.committer.pod), a.param()}, nil, nil)
+		s.send(sqlLanded, append(x.params[:0], int4Param(t.committer.pod), x.landing.param()), nil, nil)
 	}
 	if len(t.parcels) > 0 {
-		a := newArray(oidUUID)
+		x.parcels.begin(oidUUID)
 		for _, id := range t.parcels {
-			a.uuid(id)
-			a.n++
+			x.parcels.uuid(id)
+			x.parcels.n++
 		}
-		s.send(sqlParcels, [][]byte{a.param()}, nil, nil)
+		s.send(sqlParcels, append(x.params[:0], x.parcels.param()), nil, nil)
 	}
 }
 
 // claimed are the ids whose claims are asked for.
-func (t *transaction) claimed() *array {
-	a := newArray(oidUUID)
+func (t *transaction) claimed(a *array) *array {
+	a.begin(oidUUID)
 	for _, o := range t.ops {
 		if o.kind == opClaim && !o.verdict().Decided() {
 			a.uuid(o.m.ID)
 			a.n++
 		}
 	}
-	return &a
+	return a
 }
 
 func (t *transaction) claimKnown() {
-	var c columns
-	c.begin(oidUUID)
+	x := &t.committer.scratch
+	x.claims.begin(oidUUID)
+	c := x.claims
 	var bounds span
 	for _, o := range t.ops {
 		if o.kind == opClaim && !o.fresh {
@@ -183,8 +204,7 @@ func (t *transaction) claimKnown() {
 		}
 	}
 	if c.rows() > 0 {
-		p := append(bounds.params(c.params(nil)), int4Param(t.committer.pod))
-		t.session().send(sqlClaimKnown, p, func(v [][]byte) { t.knownHits++; t.granted(v) }, nil)
+		t.session().send(sqlClaimKnown, x.parameters(c, bounds, int4Param(t.committer.pod)), func(v [][]byte) { t.knownHits++; t.granted(v) }, nil)
 	}
 }
 
@@ -207,8 +227,9 @@ func (t *transaction) granted(v [][]byte) {
 }
 
 func (t *transaction) verdictKnown() {
-	var c columns
-	c.begin(oidUUID, oidText, oidText, oidInt4, oidBool, oidBool)
+	x := &t.committer.scratch
+	x.verdicts.begin(oidUUID, oidText, oidText, oidInt4, oidBool, oidBool)
+	c := x.verdicts
 	var bounds span
 	for _, o := range t.ops {
 		if o.kind == opVerdict && !o.fresh {
@@ -224,7 +245,7 @@ func (t *transaction) verdictKnown() {
 		}
 	}
 	if c.rows() > 0 {
-		t.session().send(sqlVerdictKnown, bounds.params(c.params(nil)), func(v [][]byte) { t.knownHits++; t.tookEffect(v) }, nil)
+		t.session().send(sqlVerdictKnown, x.parameters(c, bounds), func(v [][]byte) { t.knownHits++; t.tookEffect(v) }, nil)
 	}
 }
 
@@ -236,7 +257,7 @@ func (t *transaction) tookEffect(v [][]byte) {
 
 // firstWrites sends the claims and verdicts on messages that may have no row yet, with their bodies.
 func (t *transaction) firstWrites() {
-	var w firstWrite
+	w := &t.committer.scratch.first
 	w.begin()
 	for _, o := range t.ops {
 		if o.kind == opSettle || !o.fresh {
@@ -249,9 +270,10 @@ func (t *transaction) firstWrites() {
 }
 
 func (t *transaction) settles() {
-	var sent, other columns
-	sent.begin(oidUUID, oidInt4, oidInt8)
-	other.begin(oidUUID, oidInt4, oidText, oidText, oidInt4, oidInt8, oidBool, oidInt2, oidBool)
+	x := &t.committer.scratch
+	x.sent.begin(oidUUID, oidInt4, oidInt8)
+	x.other.begin(oidUUID, oidInt4, oidText, oidText, oidInt4, oidInt8, oidBool, oidInt2, oidBool)
+	sent, other := x.sent, x.other
 	var sentBounds, otherBounds span
 	for _, o := range t.ops {
 		switch {
@@ -277,10 +299,10 @@ func (t *transaction) settles() {
 		}
 	}
 	if sent.rows() > 0 {
-		t.session().send(sqlSettleSent, sentBounds.params(sent.params(nil)), t.tookEffect, nil)
+		t.session().send(sqlSettleSent, x.parameters(sent, sentBounds), t.tookEffect, nil)
 	}
 	if other.rows() > 0 {
-		t.session().send(sqlSettle, otherBounds.params(other.params(nil)), t.tookEffect, nil)
+		t.session().send(sqlSettle, x.parameters(other, otherBounds), t.tookEffect, nil)
 	}
 }
 

@@ -128,7 +128,7 @@ CREATE TABLE parcel (
     ids        uuid[]       NOT NULL,
     created_at timestamptz  NOT NULL DEFAULT now(),
     checked_at timestamptz  NOT NULL DEFAULT 'epoch'
-) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
+) WITH (toast_tuple_target = 8160, fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
 COMMENT ON TABLE parcel IS 'Outbox: parcels of accepted messages that a queue must hold until they are done. The reconciler looks for them there.';
 
 CREATE TABLE in_flight (
@@ -137,7 +137,8 @@ CREATE TABLE in_flight (
     ids   uuid[]      NOT NULL,
     at    timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (pod, batch)
-) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_cost_delay = 0);
+) WITH (toast_tuple_target = 8160, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_cost_delay = 0);
+ALTER TABLE in_flight ALTER COLUMN ids SET STORAGE EXTERNAL; -- 256 ids stay in the row
 COMMENT ON TABLE in_flight IS 'One row for each committed batch of claims, deleted when all its messages are settled: where to look for what a dead pod left in state sending.';
 COMMENT ON COLUMN in_flight.ids IS 'The messages whose claim was asked for; those granted have state sending, this pod, and intent_at = at.';
 
