@@ -119,7 +119,7 @@ func (s *Store) prepareAccept(ctx context.Context, parcels []*message.Parcel, no
 // write does the work inside a transaction. A redo skips what is there already.
 func (a *acceptor) write(ctx context.Context, tx pgx.Tx, redo bool) error {
 	conn := tx.Conn().PgConn()
-	if err := takeKeys(ctx, conn, a.keys); err != nil {
+	if err := takeKeys(ctx, runOn(conn), a.keys); err != nil {
 		return err
 	}
 	if err := a.encode(); err != nil {
@@ -261,7 +261,15 @@ func copyParcel(v *values, p *message.Parcel, account int32, members []message.I
 // copyHeader opens the binary format of COPY: a signature, no flags, no extension.
 const copyHeader = "PGCOPY\n\xff\r\n\x00" + "\x00\x00\x00\x00" + "\x00\x00\x00\x00"
 
-func beginCopy(v *values) { *v = append((*v)[:0], copyHeader...) }
+// copyTrailer ends it.
+const copyTrailer = "\xff\xff"
+
+func beginCopy(v *values) {
+	if cap(*v) > keepBuffer {
+		*v = nil
+	}
+	*v = append((*v)[:0], copyHeader...)
+}
 
 // copyInto sends rows begun with beginCopy. Where some may be there already they take the way over a temporary
 // table.
@@ -269,19 +277,23 @@ func copyInto(ctx context.Context, conn *pgconn.PgConn, table, columns string, r
 	if len(rows) == len(copyHeader) {
 		return nil
 	}
-	rows = append(rows, 0xff, 0xff) // the trailer
+	rows = append(rows, copyTrailer...)
 	if !redo {
-		_, err := conn.CopyFrom(ctx, bytes.NewReader(rows), "COPY "+table+" ("+columns+") FROM STDIN (FORMAT binary)")
+		_, err := conn.CopyFrom(ctx, bytes.NewReader(rows), copySQL(table, columns))
 		return err
 	}
 	temp := table + "_again"
 	if err := exec(ctx, conn, "CREATE TEMP TABLE "+temp+" ON COMMIT DROP AS SELECT "+columns+" FROM "+table+" WITH NO DATA"); err != nil {
 		return err
 	}
-	if _, err := conn.CopyFrom(ctx, bytes.NewReader(rows), "COPY "+temp+" ("+columns+") FROM STDIN (FORMAT binary)"); err != nil {
+	if _, err := conn.CopyFrom(ctx, bytes.NewReader(rows), copySQL(temp, columns)); err != nil {
 		return err
 	}
 	return exec(ctx, conn, "INSERT INTO "+table+" ("+columns+") SELECT "+columns+" FROM "+temp+" ORDER BY id ON CONFLICT (id) DO NOTHING")
+}
+
+func copySQL(table, columns string) string {
+	return "COPY " + table + " (" + columns + ") FROM STDIN (FORMAT binary)"
 }
 
 func exec(ctx context.Context, conn *pgconn.PgConn, sql string) error {

@@ -22,7 +22,10 @@ func (c *Committer) gather() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.b.ops, c.b.parcels = c.b.ops[:0], nil
-	seen := make(map[message.ID]struct{}, min(len(c.queue), c.o.MaxRows))
+	if c.seen == nil {
+		c.seen = make(map[message.ID]struct{}, c.o.MaxRows)
+	}
+	clear(c.seen)
 	rest := c.queue[:0]
 	for i, o := range c.queue {
 		if len(c.b.ops) == c.o.MaxRows {
@@ -32,11 +35,11 @@ func (c *Committer) gather() bool {
 		if o.kind == opClaim && o.fate.Load() == left {
 			continue // nobody waits for it, and nothing was written
 		}
-		if _, ok := seen[o.m.ID]; ok {
+		if _, ok := c.seen[o.m.ID]; ok {
 			rest = append(rest, o)
 			continue
 		}
-		seen[o.m.ID] = struct{}{}
+		c.seen[o.m.ID] = struct{}{}
 		c.b.ops = append(c.b.ops, o)
 	}
 	clear(c.queue[len(rest):])
@@ -53,6 +56,7 @@ func (c *Committer) gather() bool {
 // write brings the batch into the database, however often it must try, and answers its ops.
 func (c *Committer) write(ctx context.Context, b batch) {
 	unknown := false // was the last try's commit left unanswered
+	insert := false  // do some rows exist, so that COPY is no way
 	for try := 1; ; try++ {
 		err := c.openSession(ctx)
 		if err == nil {
@@ -60,7 +64,7 @@ func (c *Committer) write(ctx context.Context, b batch) {
 				c.number++
 			}
 			began := time.Now()
-			t := &transaction{committer: c, batch: b, began: began}
+			t := &transaction{committer: c, batch: b, began: began, insert: insert}
 			if err = t.run(ctx); err != nil && faultOf(err) == faultCommitted && unknown {
 				err = t.recall(ctx)
 			}
@@ -72,6 +76,10 @@ func (c *Committer) write(ctx context.Context, b batch) {
 				c.finish(t)
 				return
 			case faultRow, faultCommitted:
+				if t.copied > 0 && sqlState(err) == stateUniqueViolation {
+					insert, unknown = true, false
+					continue
+				}
 				c.split(ctx, b, err)
 				return
 			case faultAgain:
@@ -137,8 +145,8 @@ func (c *Committer) finish(t *transaction) {
 	case asked:
 		c.landed = append(c.landed, c.number)
 	}
-	if t.known > 0 || t.fresh > 0 {
-		c.rowsExpected = t.knownHits > 0 || t.fresh > 0 && 2*int(t.bodiesWritten) < t.fresh
+	if t.known+t.fresh+t.copied > 0 {
+		c.rowsExpected = t.knownHits > 0 || 2*int(t.bodiesWritten) < t.fresh
 	}
 	for _, o := range t.ops {
 		switch {
@@ -172,22 +180,17 @@ func (c *Committer) landing(ops []*op) []int64 {
 }
 
 func (c *Committer) openSession(ctx context.Context) error {
-	if c.session != nil && !c.session.conn.IsClosed() {
+	if c.session != nil && !c.session.broken {
 		return nil
 	}
 	c.closeSession()
-	s, err := c.store.openSession(ctx)
-	if err != nil {
-		return err
+	if c.number == 0 {
+		if err := c.store.pool.QueryRow(ctx, `SELECT batch FROM pod_batch WHERE pod = $1`, c.pod).Scan(&c.number); err != nil {
+			return fmt.Errorf("read the pod's last batch: %w", err)
+		}
 	}
-	err = s.prepare(ctx, sqlBegin, sqlCommit, sqlBeginBatch, sqlClaimKnown, sqlVerdictKnown, sqlFirstWrite, sqlBodies,
-		sqlSettleSent, sqlSettle, sqlInFlight, sqlLanded, sqlParcels, sqlEvidence, sqlEvents, sqlParked, sqlSuppress, sqlMassSent,
-		sqlGranted, sqlStates)
-	if err == nil && c.number == 0 {
-		err = s.conn.QueryRow(ctx, `SELECT batch FROM pod_batch WHERE pod = $1`, c.pod).Scan(&c.number)
-	}
+	s, err := c.store.openSession(ctx, committerStatements)
 	if err != nil {
-		s.close()
 		return fmt.Errorf("open the committer's session: %w", err)
 	}
 	c.session = s

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/hongyan-dispatch/hongyan/internal/mass"
 	"github.com/hongyan-dispatch/hongyan/message"
@@ -91,7 +90,7 @@ func (t *massTransaction) run(ctx context.Context, tx pgx.Tx) error {
 	}
 	if !known && t.m.Key != "" {
 		k := &keyed{account: t.account, m: t.m, hash: bodyHash(t.m)}
-		if err := takeKeys(ctx, tx.Conn().PgConn(), []*keyed{k}); err != nil {
+		if err := takeKeys(ctx, runOn(tx.Conn().PgConn()), []*keyed{k}); err != nil {
 			return err
 		}
 		if v := k.verdict(); v.Decided() {
@@ -304,21 +303,9 @@ func (t *massTransaction) write(ctx context.Context, tx pgx.Tx, o outcome.Outcom
 	var w firstWrite
 	w.begin()
 	w.add(t.m, t.r.Parcel, t.account, t.m.Lane, o, false)
-	conn := tx.Conn().PgConn()
-	if err := execRows(ctx, conn, sqlFirstWrite, w.states.params([][]byte{int4Param(t.pod)}), row); err != nil {
+	run := runOn(tx.Conn().PgConn())
+	if err := run(ctx, sqlFirstWrite, w.states.params([][]byte{int4Param(t.pod)}), row); err != nil {
 		return err
 	}
-	return execRows(ctx, conn, sqlBodies, w.bodies.params(nil), nil)
-}
-
-// execRows runs a statement of binary parameters outside a pipeline.
-func execRows(ctx context.Context, conn *pgconn.PgConn, sql string, params [][]byte, row func([][]byte)) error {
-	rr := conn.ExecParams(ctx, sql, params, nil, binaryFormat, binaryFormat)
-	for rr.NextRow() {
-		if row != nil {
-			row(rr.Values())
-		}
-	}
-	_, err := rr.Close()
-	return err
+	return run(ctx, sqlBodies, w.bodies.params(nil), nil)
 }

@@ -48,6 +48,7 @@ type Committer struct {
 	landed       []int64       // batches with none left, whose in_flight row is still there
 	rowsExpected bool          // the last claims found rows, so the next will: claim by UPDATE, without sending bodies
 	b            batch         // reused by gather
+	seen         map[message.ID]struct{}
 	scratch      scratch
 
 	massBatch atomic.Int64

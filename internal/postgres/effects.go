@@ -165,7 +165,7 @@ func (t *transaction) fallbacks(ctx context.Context, took []*op) error {
 		if err := s.flush(); err != nil {
 			return err
 		}
-		if err := takeKeys(ctx, s.conn.PgConn(), keys); err != nil {
+		if err := takeKeys(ctx, s.run, keys); err != nil {
 			return err
 		}
 		s.begin(ctx)

@@ -54,7 +54,7 @@ func faultOf(err error) fault {
 		return faultNone
 	}
 	pgErr, ok := errors.AsType[*pgconn.PgError](err)
-	if !ok {
+	if !ok || ends(pgErr) {
 		return faultUnknown
 	}
 	switch code := pgErr.Code; {

@@ -49,18 +49,35 @@ func (k *keyed) compare(o *keyed) int {
 }
 
 const (
-	insertKeys = `INSERT INTO idempotency_key (account, key, id, body_hash)
+	sqlInsertKeys = `INSERT INTO idempotency_key (account, key, id, body_hash)
 		SELECT * FROM unnest($1::int4[], $2::text[], $3::uuid[], $4::bytea[])
 		ON CONFLICT (account, key) DO NOTHING RETURNING id`
-	selectKeys = `SELECT i.id, k.id, k.body_hash
+	sqlSelectKeys = `SELECT i.id, k.id, k.body_hash
 		FROM unnest($1::int4[], $2::text[], $3::uuid[]) AS i (account, key, id)
 		JOIN idempotency_key k ON k.account = i.account AND k.key = i.key`
 )
 
+// A runner runs one statement with binary parameters and results, inside the caller's transaction.
+type runner func(ctx context.Context, sql string, params [][]byte, row func([][]byte)) error
+
+// runOn is the runner of a pgx connection.
+func runOn(conn *pgconn.PgConn) runner {
+	return func(ctx context.Context, sql string, params [][]byte, row func([][]byte)) error {
+		result := conn.ExecParams(ctx, sql, params, nil, binaryFormat, binaryFormat)
+		for result.NextRow() {
+			if row != nil {
+				row(result.Values())
+			}
+		}
+		_, err := result.Close()
+		return err
+	}
+}
+
 // takeKeys takes the keys that are free and says of the others who has them. All in key order, in which every
 // transaction takes them, so that two cannot wait for each other; a key that another transaction is taking now
 // is waited for. The same key twice in the list goes to the first of the list.
-func takeKeys(ctx context.Context, conn *pgconn.PgConn, list []*keyed) error {
+func takeKeys(ctx context.Context, run runner, list []*keyed) error {
 	if len(list) == 0 {
 		return nil
 	}
@@ -72,7 +89,7 @@ func takeKeys(ctx context.Context, conn *pgconn.PgConn, list []*keyed) error {
 			heads = append(heads, k)
 		}
 	}
-	if err := takeHeads(ctx, conn, heads); err != nil {
+	if err := takeHeads(ctx, run, heads); err != nil {
 		return err
 	}
 	head := 0
@@ -87,7 +104,7 @@ func takeKeys(ctx context.Context, conn *pgconn.PgConn, list []*keyed) error {
 	return nil
 }
 
-func takeHeads(ctx context.Context, conn *pgconn.PgConn, heads []*keyed) error {
+func takeHeads(ctx context.Context, run runner, heads []*keyed) error {
 	byID := make(map[message.ID]*keyed, len(heads))
 	for _, k := range heads {
 		byID[k.m.ID] = k
@@ -108,14 +125,12 @@ func takeHeads(ctx context.Context, conn *pgconn.PgConn, heads []*keyed) error {
 			c[3].bytes(k.hash[:])
 			c.row()
 		}
-		p := c.params(nil)
-		taken := conn.ExecParams(ctx, insertKeys, p, nil, binaryFormat, binaryFormat)
-		for taken.NextRow() {
-			if k := byID[readUUID(taken.Values()[0])]; k != nil {
+		err := run(ctx, sqlInsertKeys, c.params(nil), func(v [][]byte) {
+			if k := byID[readUUID(v[0])]; k != nil {
 				k.holder, k.held = k.m.ID, k.hash
 			}
-		}
-		if _, err := taken.Close(); err != nil {
+		})
+		if err != nil {
 			return fmt.Errorf("take keys: %w", err)
 		}
 		if missing = withoutHolder(missing); len(missing) == 0 {
@@ -128,15 +143,13 @@ func takeHeads(ctx context.Context, conn *pgconn.PgConn, heads []*keyed) error {
 			c[2].uuid(k.m.ID)
 			c.row()
 		}
-		held := conn.ExecParams(ctx, selectKeys, c.params(nil), nil, binaryFormat, binaryFormat)
-		for held.NextRow() {
-			v := held.Values()
+		err = run(ctx, sqlSelectKeys, c.params(nil), func(v [][]byte) {
 			if k := byID[readUUID(v[0])]; k != nil {
 				k.holder = readUUID(v[1])
 				copy(k.held[:], v[2])
 			}
-		}
-		if _, err := held.Close(); err != nil {
+		})
+		if err != nil {
 			return fmt.Errorf("look up keys: %w", err)
 		}
 		missing = withoutHolder(missing)

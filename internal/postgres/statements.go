@@ -10,7 +10,8 @@ package postgres
 const (
 	sqlBegin      = `BEGIN`
 	sqlCommit     = `COMMIT`
-	sqlBeginBatch = `SELECT begin_batch($1, $2)`
+	sqlRollback   = `ROLLBACK`
+	sqlBeginBatch = `SELECT now(), begin_batch($1, $2)`
 
 	// claimKnown takes messages whose rows are there.
 	sqlClaimKnown = `
@@ -27,6 +28,12 @@ const (
 		FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int4[], $5::bool[], $6::bool[]) AS i (id, state, reason, errcode, ends, doubt)
 		WHERE i.id >= $7::uuid AND i.id <= $8::uuid AND m.id = i.id AND m.id >= $7::uuid AND m.id <= $8::uuid AND m.state = 'accepted'
 		RETURNING m.id`
+
+	// copyClaims claims messages that have no row, which is cheaper than firstWrite by half; the times of intent are the
+	// columns' defaults. One row that is there fails the transaction, which is then repeated with firstWrite.
+	sqlCopyClaims = `COPY message (id, parcel, msgid, finished_at, account, kind, lane, state, reason, claim, pod, errcode, firing, n, attempt, doubt)
+		FROM STDIN (FORMAT binary)`
+	sqlCopyBodies = `COPY message_body (` + bodyColumns + `) FROM STDIN (FORMAT binary)`
 
 	// firstWrite claims, or decides about, messages that may have no row yet.
 	sqlFirstWrite = `
@@ -121,3 +128,8 @@ const (
 		SELECT m.id, m.state::text, m.reason::text, m.claim
 		FROM unnest($1::uuid[]) AS i (id) JOIN message m ON m.id = i.id`
 )
+
+// committerStatements are prepared in a committer's session.
+var committerStatements = []string{sqlBegin, sqlCommit, sqlRollback, sqlBeginBatch, sqlClaimKnown, sqlVerdictKnown,
+	sqlCopyClaims, sqlCopyBodies, sqlFirstWrite, sqlBodies, sqlSettleSent, sqlSettle, sqlInFlight, sqlLanded, sqlParcels,
+	sqlEvidence, sqlEvents, sqlParked, sqlSuppress, sqlMassSent, sqlInsertKeys, sqlSelectKeys, sqlGranted, sqlStates}

@@ -23,8 +23,11 @@ type transaction struct {
 	began time.Time
 	byID  map[message.ID]*op
 
-	explicit                bool // more than one round trip
+	explicit                bool      // more than one round trip
+	insert                  bool      // first writes by INSERT: some rows exist
+	now                     time.Time // the transaction's, in the database
 	known, fresh, knownHits int
+	copied                  int
 	bodiesWritten           int64
 }
 
@@ -34,10 +37,13 @@ func (t *transaction) run(ctx context.Context) error {
 	t.reset()
 	t.explicit = t.needsAnswers()
 	err := t.steps(ctx)
-	if err != nil && t.explicit && faultOf(err) != faultUnknown {
-		if rollbackErr := t.session().rollback(ctx); rollbackErr != nil {
+	if err != nil && t.explicit && !t.session().broken {
+		if rollbackErr := t.session().run(ctx, sqlRollback, nil, nil); rollbackErr != nil {
 			t.committer.closeSession()
 		}
+	}
+	if err == nil {
+		t.grantCopied()
 	}
 	return err
 }
@@ -51,6 +57,7 @@ type scratch struct {
 	claims, verdicts, sent, other columns
 	flying, landing, parcels      array
 	params                        [][]byte
+	copyStates, copyBodies        values
 }
 
 // parameters are the columns and the span as a statement's parameters, good until the next call.
@@ -100,18 +107,18 @@ func (t *transaction) steps(ctx context.Context) error {
 	number := [][]byte{int4Param(t.committer.pod), int8Param(t.committer.number)}
 	if !t.explicit {
 		s.begin(ctx)
-		s.send(sqlBeginBatch, number, nil, nil)
+		s.send(sqlBeginBatch, number, t.begun, nil)
 		t.main()
 		return s.flush()
 	}
 	s.begin(ctx)
 	s.send(sqlBegin, nil, nil, nil)
-	s.send(sqlBeginBatch, number, nil, nil)
+	s.send(sqlBeginBatch, number, t.begun, nil)
 	if keys := t.keys(); len(keys) > 0 {
 		if err := s.flush(); err != nil {
 			return err
 		}
-		if err := takeKeys(ctx, s.conn.PgConn(), keys); err != nil {
+		if err := takeKeys(ctx, s.run, keys); err != nil {
 			return err
 		}
 		s.begin(ctx)
@@ -122,12 +129,13 @@ func (t *transaction) steps(ctx context.Context) error {
 	}
 	s.begin(ctx)
 	if err := t.effects(ctx); err != nil {
-		s.pipeline.Close()
 		return err
 	}
 	s.send(sqlCommit, nil, nil, nil)
 	return s.flush()
 }
+
+func (t *transaction) begun(v [][]byte) { t.now = instant(v[0]) }
 
 // keys are asked for by messages that may have no row yet.
 func (t *transaction) keys() []*keyed {
@@ -257,16 +265,69 @@ func (t *transaction) tookEffect(v [][]byte) {
 
 // firstWrites sends the claims and verdicts on messages that may have no row yet, with their bodies.
 func (t *transaction) firstWrites() {
-	w := &t.committer.scratch.first
+	x := &t.committer.scratch
+	w := &x.first
 	w.begin()
+	beginCopy(&x.copyStates)
+	beginCopy(&x.copyBodies)
 	for _, o := range t.ops {
-		if o.kind == opSettle || !o.fresh {
-			continue
+		switch {
+		case o.kind == opSettle || !o.fresh:
+		case o.copies(t):
+			t.copied++
+			copyClaim(&x.copyStates, o, t.committer.pod)
+			if err := copyBody(&x.copyBodies, o.m); err != nil {
+				panic("postgres: a message that is storable can be written: " + err.Error())
+			}
+		default:
+			t.fresh++
+			w.add(o.m, o.parcel, o.account, o.m.Lane, o.verdict(), o.effects.Doubt)
 		}
-		t.fresh++
-		w.add(o.m, o.parcel, o.account, o.m.Lane, o.verdict(), o.effects.Doubt)
 	}
 	w.send(t.session(), t.committer.pod, t.granted, &t.bodiesWritten)
+	if t.copied > 0 {
+		t.session().copy(sqlCopyClaims, x.copyStates, nil)
+		t.session().copy(sqlCopyBodies, x.copyBodies, nil)
+	}
+}
+
+// copies says whether the op is a claim that goes by COPY.
+func (o *op) copies(t *transaction) bool {
+	return o.kind == opClaim && o.fresh && !t.insert && !o.verdict().Decided()
+}
+
+// grantCopied answers the claims that went by COPY: all are first claims, made at the transaction's time.
+func (t *transaction) grantCopied() {
+	if t.copied == 0 {
+		return
+	}
+	for _, o := range t.ops {
+		if o.copies(t) {
+			o.took = true
+			o.claim = Claim{OK: true, Number: 1, Attempt: 1, FirstIntent: t.now, Intent: t.now, Asked: t.began, batch: t.committer.number}
+		}
+	}
+}
+
+// copyClaim writes a claimed message's row, in the order of sqlCopyClaims.
+func copyClaim(v *values, o *op, pod int32) {
+	*v = append(*v, 0, 16)
+	v.uuid(o.m.ID)
+	v.uuid(o.parcel)
+	v.int8(0)
+	v.time(time.Time{})
+	v.int4(o.account)
+	v.text(string(o.m.Kind))
+	v.text(string(o.m.Lane))
+	v.text(string(outcome.Sending))
+	v.text(reasonText(""))
+	v.int4(1)
+	v.int4(pod)
+	v.int4(0)
+	v.int4(0)
+	v.int4(0)
+	v.int2(1)
+	v.bool(false)
 }
 
 func (t *transaction) settles() {

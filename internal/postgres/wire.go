@@ -159,6 +159,9 @@ func newArray(oid uint32) array {
 
 func (a *array) begin(oid uint32) {
 	a.n = 0
+	if cap(a.values) > keepBuffer { // one long list of users need not be held for ever
+		a.values = nil
+	}
 	a.values = append(a.values[:0], make([]byte, arrayHeader)...)
 	binary.BigEndian.PutUint32(a.values[0:], 1)
 	binary.BigEndian.PutUint32(a.values[4:], 1) // may hold NULLs; Postgres only checks that it is 0 or 1
