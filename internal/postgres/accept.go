@@ -107,7 +107,7 @@ func (s *Store) prepareAccept(ctx context.Context, parcels []*message.Parcel, no
 				e.refused = true
 				a.answers[len(a.entries)].Err = err
 			} else if m.Key != "" {
-				e.key = &keyed{account: account, m: m, hash: bodyHash(m)}
+				e.key = &keyed{account: account, m: m, hash: m.Hash()}
 				a.keys = append(a.keys, e.key)
 			}
 			a.entries = append(a.entries, e)

@@ -2,8 +2,6 @@ package postgres
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -78,29 +76,6 @@ func marshalLabels(labels map[string]string) ([]byte, error) {
 		return nil, fmt.Errorf("write labels: %w", err)
 	}
 	return b, nil
-}
-
-// bodyHash tells whether two messages of one key are the same: kind, recipients, body and fallback. Lane, times
-// and labels are left out, so that a producer who tries again an hour later may say "expires in an hour" again.
-func bodyHash(m *message.Message) [16]byte {
-	h := sha256.New()
-	part := func(b []byte) {
-		var n [4]byte
-		binary.BigEndian.PutUint32(n[:], uint32(len(b)))
-		h.Write(n[:])
-		h.Write(b)
-	}
-	part([]byte(m.Kind))
-	part([]byte(m.To))
-	for _, to := range m.List {
-		part([]byte(to))
-	}
-	part(m.Body)
-	if m.Fallback != nil {
-		part([]byte(m.Fallback.Kind))
-		part(m.Fallback.Body)
-	}
-	return [16]byte(h.Sum(nil))
 }
 
 // storable says whether Postgres can hold the message: its text knows neither a NUL byte nor bytes that are not

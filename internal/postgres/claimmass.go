@@ -89,7 +89,7 @@ func (t *massTransaction) run(ctx context.Context, tx pgx.Tx) error {
 		return err
 	}
 	if !known && t.m.Key != "" {
-		k := &keyed{account: t.account, m: t.m, hash: bodyHash(t.m)}
+		k := &keyed{account: t.account, m: t.m, hash: t.m.Hash()}
 		if err := takeKeys(ctx, runOn(tx.Conn().PgConn()), []*keyed{k}); err != nil {
 			return err
 		}

@@ -151,7 +151,7 @@ func (t *transaction) fallbacks(ctx context.Context, took []*op) error {
 		if f := o.effects.Fallback; f != nil && !o.claim.Verdict.Decided() {
 			r := row{o: o, m: f}
 			if f.Key != "" {
-				r.key = &keyed{account: o.account, m: f, hash: bodyHash(f)}
+				r.key = &keyed{account: o.account, m: f, hash: f.Hash()}
 				keys = append(keys, r.key)
 			}
 			rows = append(rows, r)

@@ -142,7 +142,7 @@ func (t *transaction) keys() []*keyed {
 	var list []*keyed
 	for _, o := range t.ops {
 		if o.kind != opSettle && o.fresh && o.m.Key != "" {
-			o.key = &keyed{account: o.account, m: o.m, hash: bodyHash(o.m)}
+			o.key = &keyed{account: o.account, m: o.m, hash: o.m.Hash()}
 			list = append(list, o.key)
 		}
 	}
