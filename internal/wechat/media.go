@@ -47,11 +47,18 @@ type Upload struct {
 	Content io.Reader // of exactly Size bytes
 }
 
-// Check says what WeChat would refuse: the type, the file's extension or its size.
+// A MediaError says why WeChat would refuse a file, of which nothing was sent.
+type MediaError string
+
+func (e MediaError) Error() string { return string(e) }
+
+func mediaError(format string, args ...any) error { return MediaError(fmt.Sprintf(format, args...)) }
+
+// Check says what WeChat would refuse: the type, the file's extension or its size. The error is a [MediaError].
 func (u Upload) Check() error {
 	rule, ok := mediaRules[u.Type]
 	if !ok {
-		return fmt.Errorf("media type %q: want image, voice, video or thumb", u.Type)
+		return mediaError("media type %q: want image, voice, video or thumb", u.Type)
 	}
 	ext := strings.ToLower(filepath.Ext(u.Name))
 	known := false
@@ -60,11 +67,11 @@ func (u Upload) Check() error {
 	}
 	switch {
 	case !known:
-		return fmt.Errorf("%s %s: want a file named %s", u.Type, filepath.Base(u.Name), strings.Join(rule.names, ", "))
+		return mediaError("%s %s: want a file named %s", u.Type, filepath.Base(u.Name), strings.Join(rule.names, ", "))
 	case u.Size <= 0:
-		return fmt.Errorf("%s %s: the file is empty", u.Type, filepath.Base(u.Name))
+		return mediaError("%s %s: the file is empty", u.Type, filepath.Base(u.Name))
 	case u.Size > rule.maxBytes:
-		return fmt.Errorf("%s %s: %d bytes exceed WeChat's %d", u.Type, filepath.Base(u.Name), u.Size, rule.maxBytes)
+		return mediaError("%s %s: %d bytes exceed WeChat's %d", u.Type, filepath.Base(u.Name), u.Size, rule.maxBytes)
 	}
 	return nil
 }
@@ -90,7 +97,7 @@ func (c *Client) UploadMedia(ctx context.Context, tok Token, u Upload) (Media, e
 	}
 	content := bufio.NewReaderSize(u.Content, 32<<10)
 	if head, _ := content.Peek(12); !looksLike(strings.ToLower(filepath.Ext(u.Name)), head) {
-		return Media{}, fmt.Errorf("%s %s: the content is of another type than the name", u.Type, filepath.Base(u.Name))
+		return Media{}, mediaError("%s %s: the content is of another type than the name", u.Type, filepath.Base(u.Name))
 	}
 	call := Call{
 		Method: http.MethodPost, Path: PathMediaUpload, Token: tok.Value,
