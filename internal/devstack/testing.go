@@ -28,13 +28,16 @@ var shared struct {
 }
 
 // Main runs a package's tests and stops the servers they used; call it as the body of TestMain.
-func Main(m *testing.M) {
-	code := m.Run()
+func Main(m *testing.M) { os.Exit(Run(m)) }
+
+// Run is Main for a TestMain that has more to do before it exits with the code.
+func Run(m *testing.M) (code int) {
+	code = m.Run()
 	if err := closeShared(); err != nil {
 		fmt.Fprintln(os.Stderr, "devstack:", err)
 		code = max(code, 1)
 	}
-	os.Exit(code)
+	return code
 }
 
 func closeShared() error {
