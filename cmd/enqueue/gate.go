@@ -1,0 +1,116 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/hongyan-dispatch/hongyan/internal/config"
+	"github.com/hongyan-dispatch/hongyan/internal/postgres"
+)
+
+type gateCommands struct {
+	Open  gateOpenCommand  `cmd:"" help:"Open a gate, whatever closed it."`
+	Close gateCloseCommand `cmd:"" help:"Close a gate: its messages wait."`
+}
+
+type gateOpenCommand struct {
+	Account string `arg:"" help:"The account's name or appid."`
+	API     string `arg:"" help:"template, subscribe, custom, mass, all (the account's own gate), or WeChat's path."`
+}
+
+func (*gateOpenCommand) Help() string {
+	return `Workers know within a second. A broken gate that is opened before its cause is mended breaks again.
+
+Example:
+
+  enqueue gate open shop template`
+}
+
+// Run opens the gate.
+func (c *gateOpenCommand) Run(ctx context.Context, s *session) error {
+	store, name, api, err := s.gate(ctx, c.Account, c.API)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	opened, err := store.OpenGate(ctx, name, api, time.Time{})
+	if err != nil {
+		return err
+	}
+	word := "opened"
+	if !opened {
+		word = "was open:"
+	}
+	return s.print(map[string]any{"account": name, "api": api, "state": postgres.GateOpen, "changed": opened}, "%s %s %s", word, name, apiName(api))
+}
+
+type gateCloseCommand struct {
+	Account string  `arg:"" help:"The account's name or appid."`
+	API     string  `arg:"" help:"template, subscribe, custom, mass, all (the account's own gate), or WeChat's path."`
+	Until   instant `help:"When it opens by itself: RFC 3339, or from now such as +2h. Without it, when you open it." placeholder:"TIME"`
+	Reason  string  `help:"Why, for whoever finds it closed." placeholder:"TEXT" default:"by hand"`
+}
+
+func (*gateCloseCommand) Help() string {
+	return `Examples:
+
+  enqueue gate close shop custom --until +2h --reason 'complaints about the greeting'
+  enqueue gate close shop all`
+}
+
+// Run closes the gate.
+func (c *gateCloseCommand) Run(ctx context.Context, s *session) error {
+	now := time.Now()
+	ends := c.Until.after(now)
+	switch {
+	case ends.IsZero():
+		ends = byHand
+	case !ends.After(now):
+		return refuse("--until: must be in the future, got %s", ends.Format(time.RFC3339))
+	}
+	store, name, api, err := s.gate(ctx, c.Account, c.API)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	err = store.CloseGate(ctx, postgres.Gate{
+		Account: name, API: api, State: postgres.GateClosed, Reason: "operator", Detail: c.Reason, Until: ends,
+	})
+	if err != nil {
+		return err
+	}
+	gates, err := shut(ctx, store)
+	if err != nil {
+		return err
+	}
+	for _, g := range gates {
+		if g.Account == name && g.API == api && g.State == postgres.GateBroken {
+			return fmt.Errorf("%s %s: the gate is broken, which holds its messages already: %s", name, apiName(api), g.Detail)
+		} else if g.Account == name && g.API == api {
+			return s.print(g, "closed %s %s until %s", name, apiName(api), until(g.Until))
+		}
+	}
+	return fmt.Errorf("%s %s: somebody opened the gate meanwhile", name, apiName(api))
+}
+
+// gate opens the ledger for the gate of an account and an API.
+func (s *session) gate(ctx context.Context, accountName, apiName string) (store *postgres.Store, name, api string, err error) {
+	if api, err = parseAPI(apiName); err != nil {
+		return nil, "", "", err
+	}
+	cfg, err := s.load(config.NeedPostgres)
+	if err != nil {
+		return nil, "", "", err
+	}
+	name = accountName
+	if len(cfg.Accounts) > 0 {
+		a, err := account(cfg, accountName)
+		if err != nil {
+			return nil, "", "", err
+		}
+		name = a.Name
+	}
+	store, err = s.ledger(ctx)
+	return store, name, api, err
+}

@@ -1,0 +1,100 @@
+// Enqueue puts messages for WeChat Official Accounts into Hongyan's queue, says what became of them, and does
+// what an account needs beside: media, quotas, gates.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+	"github.com/redis/go-redis/v9/logging"
+
+	"github.com/hongyan-dispatch/hongyan/client"
+	"github.com/hongyan-dispatch/hongyan/internal/config"
+	"github.com/hongyan-dispatch/hongyan/internal/wechat"
+	"github.com/hongyan-dispatch/hongyan/message"
+)
+
+func main() {
+	logging.Disable() // what Redis has to say stands in our errors
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second Ctrl-C does not wait
+	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// The exit codes.
+const (
+	exitDone     = 0
+	exitFailed   = 1
+	exitBadInput = 2
+)
+
+// run is the command.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	var c commands
+	ended := false // --help and --version have written what was asked
+	parser, err := kong.New(&c, append(options(), kong.Writers(stdout, stderr), kong.Exit(func(int) { ended = true }))...)
+	if err != nil {
+		panic(err) // the flags themselves are wrong
+	}
+	parsed, err := parser.Parse(args)
+	if ended {
+		return exitDone
+	}
+	if err != nil {
+		return complain(stderr, usage(err))
+	}
+	s := &session{stdin: stdin, stdout: stdout, stderr: stderr, json: c.JSON, configFile: c.Config}
+	parsed.BindTo(ctx, (*context.Context)(nil))
+	return complain(stderr, parsed.Run(s))
+}
+
+// complain writes an error, if there is one, and returns the exit code.
+func complain(stderr io.Writer, err error) int {
+	if err == nil {
+		return exitDone
+	}
+	if _, silent := errors.AsType[reported](err); !silent {
+		_, _ = fmt.Fprintln(stderr, "enqueue:", err)
+	}
+	if isBadInput(err) {
+		return exitBadInput
+	}
+	return exitFailed
+}
+
+// badInput is an error that the user mends at the keyboard.
+type badInput struct{ error }
+
+func (b badInput) Unwrap() error { return b.error }
+
+func refuse(format string, args ...any) error { return badInput{fmt.Errorf(format, args...)} }
+
+// reported is an error that the user has read already.
+type reported struct{ error }
+
+func (r reported) Unwrap() error { return r.error }
+
+func isBadInput(err error) bool {
+	_, refused := errors.AsType[badInput](err)
+	_, invalid := errors.AsType[message.Invalid](err)
+	_, configuration := errors.AsType[*config.Error](err)
+	_, media := errors.AsType[wechat.MediaError](err)
+	return refused || invalid || configuration || media || errors.Is(err, client.ErrKeyConflict)
+}
+
+// usage is what is wrong with the command line, and where to read how it is meant.
+func usage(err error) error {
+	help := "enqueue --help"
+	if parse, ok := errors.AsType[*kong.ParseError](err); ok && parse.Context != nil {
+		if command := parse.Context.Selected(); command != nil {
+			help = command.FullPath() + " --help"
+		}
+	}
+	return refuse("%w (see %s)", err, help)
+}
