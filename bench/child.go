@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"runtime/pprof"
 
 	"github.com/hongyan-dispatch/hongyan/internal/app"
 	"github.com/hongyan-dispatch/hongyan/internal/config"
@@ -15,15 +16,16 @@ import (
 
 // childFlags is what a process of the benchmark is told.
 type childFlags struct {
-	Role      string `required:"" enum:"stub,limit,naive,worker"`
-	URL       string
-	Redis     string
-	Database  string
-	Config    string
-	Senders   int
-	N         int
-	PerSecond int
-	Lean      bool
+	Role       string `required:"" enum:"stub,limit,naive,worker"`
+	URL        string
+	Redis      string
+	Database   string
+	Config     string
+	Senders    int
+	N          int
+	PerSecond  int
+	Lean       bool
+	CPUProfile string `name:"cpu-profile"`
 }
 
 func (f childFlags) run(ctx context.Context) error {
@@ -49,6 +51,17 @@ func runWorker(ctx context.Context, f childFlags) error {
 	c, err := config.Load(f.Config, os.LookupEnv)
 	if err != nil {
 		return err
+	}
+	if f.CPUProfile != "" {
+		out, err := os.Create(f.CPUProfile)
+		if err != nil {
+			return err
+		}
+		defer out.Close()
+		if err := pprof.StartCPUProfile(out); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	return app.Run(ctx, c, app.Options{Log: log, Ready: func() { fmt.Println("ready") }})

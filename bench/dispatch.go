@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/hongyan-dispatch/hongyan/client"
@@ -38,12 +39,15 @@ var subjects = []string{limitNet, limitLean, naive, batches, singles}
 
 // dispatch measures messages a second end to end: from the first enqueue to the last outcome.
 func dispatch(ctx context.Context, e *environment, rounds int, r *Report) error {
-	for _, c := range cells {
+	for _, c := range cells[:min(e.flags.Cells, len(cells))] {
 		row := map[string][]Run{}
 		for round := range rounds {
 			for _, subject := range subjects {
+				if !e.flags.measures(subject) {
+					continue
+				}
 				n := c.n[subject]
-				if e.quick {
+				if e.flags.Quick {
 					n /= 10
 				}
 				run, err := e.measure(ctx, subject, c, n)
@@ -87,7 +91,7 @@ func (e *environment) measure(ctx context.Context, subject string, c cell, n int
 	if subject == singles {
 		enqueueAll = func() error { return enqueueSingles(ctx, producer, all) }
 	}
-	return e.measureWorker(ctx, n, `SELECT count(*) FROM message WHERE state = 'sent'`, enqueueAll, "worker", "--config", path)
+	return e.measureWorker(ctx, n, `SELECT count(*) FROM message WHERE state = 'sent'`, enqueueAll, "worker", "--config", path, "--cpu-profile", e.flags.Profile)
 }
 
 func (e *environment) measureLimit(c cell, n int, lean bool) (Run, error) {
@@ -150,4 +154,13 @@ func enqueueSingles(ctx context.Context, c *client.Client, all []message.Message
 		_, err := c.Enqueue(ctx, all[i])
 		return err
 	})
+}
+
+func (f flags) measures(subject string) bool {
+	for _, part := range f.Subjects {
+		if strings.Contains(subject, part) {
+			return true
+		}
+	}
+	return len(f.Subjects) == 0
 }

@@ -27,7 +27,7 @@ func enqueue(ctx context.Context, e *environment, rounds int, r *Report) error {
 	for range rounds {
 		for i, way := range ways {
 			n := way.n
-			if e.quick {
+			if e.flags.Quick {
 				n /= 10
 			}
 			if err := e.reset(ctx, 0); err != nil {

@@ -28,7 +28,7 @@ type environment struct {
 	stub  *child
 	url   string // of the stub
 	dir   string
-	quick bool
+	flags flags
 }
 
 func start(ctx context.Context) (*environment, error) {

@@ -17,6 +17,10 @@ type flags struct {
 	JSON   bool     `help:"Print the figures as JSON."`
 	Only   []string `help:"Only these parts: dispatch, enqueue, memory, urgent." sep:","`
 
+	Subjects []string `help:"Dispatch: only these subjects, by a part of their names." sep:","`
+	Cells    int      `help:"Dispatch: only the first so many settings." default:"4"`
+	Profile  string   `help:"Dispatch: write a CPU profile of Hongyan's worker to this file." type:"path"`
+
 	Child childFlags `cmd:"" hidden:"" help:"A process of the benchmark."`
 	Run   struct{}   `cmd:"" default:"1" help:"Run the benchmark."`
 }
@@ -47,7 +51,7 @@ func run(ctx context.Context, f flags) error {
 		return err
 	}
 	defer env.close()
-	env.quick = f.Quick
+	env.flags = f
 
 	report := &Report{Machine: machine(), Rounds: f.Rounds}
 	parts := []struct {

@@ -14,7 +14,7 @@ import (
 // memory measures what a queue of 100,000 messages holds: in Redis, and in a worker that dispatches it.
 func memory(ctx context.Context, e *environment, _ int, r *Report) error {
 	n := 100_000
-	if e.quick {
+	if e.flags.Quick {
 		n /= 10
 	}
 	if err := e.reset(ctx, 0); err != nil {

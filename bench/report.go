@@ -65,6 +65,9 @@ func summarise(runs map[string][]Run) []Subject {
 	var all []Subject
 	for _, name := range subjects {
 		mine := runs[name]
+		if len(mine) == 0 {
+			continue
+		}
 		s := Subject{
 			Name:      name,
 			Rate:      medianOf(mine, func(r Run) float64 { return r.Rate }),

@@ -23,7 +23,7 @@ func urgent(ctx context.Context, e *environment, _ int, r *Report) error {
 		perSecond = 200
 	)
 	count := 400
-	if e.quick {
+	if e.flags.Quick {
 		count = 40
 	}
 	for _, subject := range []string{naive, batches} {
