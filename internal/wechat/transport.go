@@ -1,6 +1,7 @@
 package wechat
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -133,7 +134,7 @@ func (c Call) http(ctx context.Context) *http.Request {
 	req := http.Request{
 		Method: c.Method, URL: &u, Host: u.Host,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: jsonHeader, Body: &onceBody{rest: c.Body}, ContentLength: int64(len(c.Body)),
+		Header: jsonHeader, Body: inMemory(c.Body), ContentLength: int64(len(c.Body)),
 	}
 	switch {
 	case c.Stream != nil:
@@ -157,28 +158,9 @@ func (c Call) query() string {
 	return "access_token=" + url.QueryEscape(c.Token.Reveal()) + "&" + c.Query.Reveal()
 }
 
-// onceBody reads a body once. It is deliberately none of the readers that net/http knows how to rewind.
-type onceBody struct{ rest []byte }
-
-func (b *onceBody) Read(p []byte) (int, error) {
-	if len(b.rest) == 0 {
-		return 0, io.EOF
-	}
-	n := copy(p, b.rest)
-	b.rest = b.rest[n:]
-	return n, nil
-}
-
-func (b *onceBody) WriteTo(w io.Writer) (int64, error) {
-	if len(b.rest) == 0 {
-		return 0, nil
-	}
-	n, err := w.Write(b.rest)
-	b.rest = b.rest[n:]
-	return int64(n), err
-}
-
-func (b *onceBody) Close() error { return nil }
+// inMemory is a body whose head and rest go out in one write: net/http sends the head of other readers' requests
+// apart. Without GetBody it cannot be rewound.
+func inMemory(body []byte) io.ReadCloser { return io.NopCloser(bytes.NewReader(body)) }
 
 var errTooLong = errors.New("answer exceeds 1 MiB")
 
