@@ -11,6 +11,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/hongyan-dispatch/hongyan/internal/config"
 	"github.com/hongyan-dispatch/hongyan/internal/feed"
@@ -148,9 +149,14 @@ func (w *pod) build(ctx context.Context) error {
 		Accounts:  w.accounts,
 		Retention: w.config.Retention.Messages,
 		Observe:   w.options.Decided,
+		Hands:     semaphore.NewWeighted(int64(inHandPerSender*w.config.Worker.Senders + message.MaxParcel)),
 	}, w.log)
 	return nil
 }
+
+// inHandPerSender is how many messages a pod works on for each of its senders: while some are on the wire, others
+// are claimed and settled.
+const inHandPerSender = 4
 
 // run starts everything and waits. The loops that the servers stand on outlive them.
 func (w *pod) run(ctx context.Context) error {

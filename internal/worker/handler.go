@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/hibiken/asynq"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/hongyan-dispatch/hongyan/internal/pipeline"
 	"github.com/hongyan-dispatch/hongyan/internal/tasks"
@@ -49,6 +50,10 @@ type Handler struct {
 
 	Drain <-chan struct{} // when closed, what is not claimed is given back, and what is claimed is seen to its outcome
 
+	// Hands bounds the messages in hand that are not urgent: more would only stand in line, cost memory, and let
+	// the slots grow stale that they were given. Nil: no bound.
+	Hands *semaphore.Weighted
+
 	inHand sync.WaitGroup // also counts parcels that asynq has given up on
 }
 
@@ -85,6 +90,13 @@ func (h *Handler) ProcessTask(ctx context.Context, t *asynq.Task) error {
 	}
 	if err != nil {
 		return h.reject(ctx, t, err)
+	}
+	if h.Hands != nil && parcel.Lane != message.Urgent {
+		n := int64(len(parcel.Messages))
+		if err := h.Hands.Acquire(ctx, n); err != nil {
+			return ErrDraining
+		}
+		defer h.Hands.Release(n)
 	}
 	if err := h.each(ctx, parcel); err != nil {
 		return err // at least one fate could not be written: the parcel comes back
