@@ -3,7 +3,10 @@ package gate
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hongyan-dispatch/hongyan/message"
@@ -64,16 +67,25 @@ type Store interface {
 type Board struct {
 	store Store
 
-	reading sync.Mutex // one reader at a time
-	mu      sync.RWMutex
-	shut    map[key]Gate
-	readAt  time.Time // zero: never
+	reading sync.Mutex // one reader of the store at a time
+	writing sync.Mutex // one writer of the mirror at a time
+	mirror  atomic.Pointer[mirror]
+}
+
+// mirror is what the pod knows of the gates; it is replaced, never changed, so that looking takes no lock.
+type mirror struct {
+	shut map[key]Gate
+	at   time.Time // when the store was read; zero: never
 }
 
 type key struct{ account, api string }
 
 // NewBoard makes a board; it knows nothing until Run or the first Look has read the gates.
-func NewBoard(s Store) *Board { return &Board{store: s, shut: map[key]Gate{}} }
+func NewBoard(s Store) *Board {
+	b := &Board{store: s}
+	b.mirror.Store(&mirror{})
+	return b
+}
 
 // Run mirrors the gates until the context ends.
 func (b *Board) Run(ctx context.Context, failed func(error)) error {
@@ -93,7 +105,7 @@ func (b *Board) Run(ctx context.Context, failed func(error)) error {
 
 // Look answers with the gate that stands in the way of this message; ok is true when none does.
 func (b *Board) Look(ctx context.Context, account, api string, id message.ID, now time.Time) (g Gate, ok bool, err error) {
-	if g, ok = b.look(account, api, id, now); ok && b.known() {
+	if g, ok = b.look(account, api, id, now); ok && !b.mirror.Load().at.IsZero() {
 		return g, true, nil
 	}
 	if err := b.read(ctx, freshEnough); err != nil {
@@ -104,13 +116,12 @@ func (b *Board) Look(ctx context.Context, account, api string, id message.ID, no
 }
 
 func (b *Board) look(account, api string, id message.ID, now time.Time) (Gate, bool) {
-	b.mu.RLock()
-	defer b.mu.RUnlock()
-	if len(b.shut) == 0 {
+	known := b.mirror.Load().shut
+	if len(known) == 0 {
 		return Gate{}, true
 	}
-	for _, k := range []key{{account, ""}, {account, api}} {
-		g, shut := b.shut[k]
+	for _, k := range [...]key{{account, ""}, {account, api}} {
+		g, shut := known[k]
 		switch {
 		case !shut, g.State == Closed && !now.Before(g.Until), g.State == Broken && g.Probe == id && !id.IsZero():
 		default:
@@ -120,21 +131,12 @@ func (b *Board) look(account, api string, id message.ID, now time.Time) (Gate, b
 	return Gate{}, true
 }
 
-func (b *Board) known() bool {
-	b.mu.RLock()
-	defer b.mu.RUnlock()
-	return !b.readAt.IsZero()
-}
-
 // read renews the mirror unless it is younger than age.
 func (b *Board) read(ctx context.Context, age time.Duration) error {
 	asked := time.Now()
 	b.reading.Lock()
 	defer b.reading.Unlock()
-	b.mu.RLock()
-	readAt := b.readAt
-	b.mu.RUnlock()
-	if !readAt.IsZero() && readAt.After(asked.Add(-age)) {
+	if at := b.mirror.Load().at; !at.IsZero() && at.After(asked.Add(-age)) {
 		return nil // somebody read it meanwhile
 	}
 	start := time.Now()
@@ -146,21 +148,28 @@ func (b *Board) read(ctx context.Context, age time.Duration) error {
 	for _, g := range gates {
 		shut[key{g.Account, g.API}] = g
 	}
-	b.mu.Lock()
-	b.shut, b.readAt = shut, start
-	b.mu.Unlock()
+	b.writing.Lock()
+	defer b.writing.Unlock()
+	b.mirror.Store(&mirror{shut: shut, at: start})
 	return nil
+}
+
+// note changes one gate in the mirror.
+func (b *Board) note(change func(shut map[key]Gate)) {
+	b.writing.Lock()
+	defer b.writing.Unlock()
+	old := b.mirror.Load()
+	changed := maps.Clone(old.shut)
+	if changed == nil {
+		changed = map[key]Gate{}
+	}
+	change(changed)
+	b.mirror.Store(&mirror{shut: changed, at: old.at})
 }
 
 // All lists the gates that are not open, as mirrored.
 func (b *Board) All() []Gate {
-	b.mu.RLock()
-	defer b.mu.RUnlock()
-	all := make([]Gate, 0, len(b.shut))
-	for _, g := range b.shut {
-		all = append(all, g)
-	}
-	return all
+	return slices.Collect(maps.Values(b.mirror.Load().shut))
 }
 
 // Close shuts the gate until a time; Break until WeChat accepts the account again. Both act on this pod at
@@ -178,12 +187,10 @@ func (b *Board) Break(ctx context.Context, g Gate) error {
 
 func (b *Board) set(ctx context.Context, g Gate) error {
 	k := key{g.Account, g.API}
-	b.mu.Lock()
-	before, was := b.shut[k]
+	before, was := b.mirror.Load().shut[k]
 	if !was || before.State == Closed {
-		b.shut[k] = g
+		b.note(func(shut map[key]Gate) { shut[k] = g })
 	}
-	b.mu.Unlock()
 	if was && before.State == g.State && before.ErrCode == g.ErrCode && !g.Until.After(before.Until) {
 		return nil // known already: a burst of equal refusals costs one write
 	}
@@ -195,10 +202,8 @@ func (b *Board) set(ctx context.Context, g Gate) error {
 
 // Passed reports a call that WeChat did not refuse for the account's sake: what was broken is mended.
 func (b *Board) Passed(ctx context.Context, account, api string) error {
-	for _, k := range []key{{account, ""}, {account, api}} {
-		b.mu.RLock()
-		g, shut := b.shut[k]
-		b.mu.RUnlock()
+	for _, k := range [...]key{{account, ""}, {account, api}} {
+		g, shut := b.mirror.Load().shut[k]
 		if shut && g.State == Broken && time.Since(g.Since) > Every {
 			if err := b.Open(ctx, account, k.api); err != nil {
 				return err
@@ -213,8 +218,6 @@ func (b *Board) Open(ctx context.Context, account, api string) error {
 	if err := b.store.OpenGate(ctx, account, api); err != nil {
 		return fmt.Errorf("open gate of %s %s: %w", account, api, err)
 	}
-	b.mu.Lock()
-	delete(b.shut, key{account, api})
-	b.mu.Unlock()
+	b.note(func(shut map[key]Gate) { delete(shut, key{account, api}) })
 	return nil
 }

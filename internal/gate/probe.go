@@ -64,9 +64,7 @@ const (
 
 // LetPass names the message that passes the broken gate as its probe.
 func (b *Board) LetPass(ctx context.Context, account, api string, id message.ID) error {
-	b.mu.RLock()
-	g, shut := b.shut[key{account, api}]
-	b.mu.RUnlock()
+	g, shut := b.mirror.Load().shut[key{account, api}]
 	if !shut {
 		return nil
 	}
@@ -74,8 +72,6 @@ func (b *Board) LetPass(ctx context.Context, account, api string, id message.ID)
 	if err := b.store.SetGate(ctx, g); err != nil {
 		return err
 	}
-	b.mu.Lock()
-	b.shut[key{account, api}] = g
-	b.mu.Unlock()
+	b.note(func(shut map[key]Gate) { shut[key{account, api}] = g })
 	return nil
 }
