@@ -65,10 +65,15 @@ func (c *Committer) write(ctx context.Context, b batch) {
 			}
 			began := time.Now()
 			t := &transaction{committer: c, batch: b, began: began, insert: insert}
-			if err = t.run(ctx); err != nil && faultOf(err) == faultCommitted && unknown {
-				err = t.recall(ctx)
+			err = t.run(ctx)
+			fault := faultOf(err)
+			if fault == faultCommitted && unknown {
+				// Until we know what it did, its number is the only way to ask.
+				if err, fault = t.recall(ctx), faultNone; err != nil {
+					fault = faultUnknown
+				}
 			}
-			switch faultOf(err) {
+			switch fault {
 			case faultNone:
 				if c.o.Committed != nil {
 					c.o.Committed(len(b.ops), time.Since(began))

@@ -211,6 +211,77 @@ func TestADeadlockedBatchIsRepeated(t *testing.T) {
 	}
 }
 
+func TestSessionsThatAreEndedUnderwayChangeNothing(t *testing.T) {
+	b := setup(t)
+	store, err := Open(b.ctx, b.url, Options{Name: "victim"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(store.Close)
+	pod, err := store.StartPod(b.ctx, "victim", "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := store.AccountID(b.ctx, "shop"); err != nil {
+		t.Fatal(err)
+	}
+	c := store.NewCommitter(pod.ID, CommitterOptions{})
+	run(t, c)
+	p := newParcel(300)
+	b.accept(&message.Parcel{ID: p.ID, Account: p.Account, Kind: p.Kind, Lane: p.Lane, Messages: p.Messages[:150]}) // the others are handed over
+	stop := make(chan struct{})
+	var killer sync.WaitGroup
+	killed := 0
+	killer.Go(func() {
+		for killed < 25 {
+			select {
+			case <-stop:
+				return
+			default:
+				killed += b.count(`
+					WITH victims AS MATERIALIZED (SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'victim')
+					SELECT count(*) FROM victims WHERE pg_terminate_backend(pid)`)
+				pause(b.ctx, 20*time.Millisecond)
+			}
+		}
+	})
+	var granted atomic.Int64
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			for j := i; j < len(p.Messages); j += 8 {
+				m := p.Messages[j]
+				claim, err := c.Claim(b.ctx, m, p.ID)
+				if err != nil || !claim.OK || claim.Number != 1 {
+					t.Errorf("claim %+v, %v, want it granted", claim, err)
+					continue
+				}
+				granted.Add(1)
+				o := sent(int64(j))
+				if j%3 == 0 {
+					o = outcome.Outcome{Status: outcome.Failed, Reason: outcome.RefusedRecipient, ErrCode: 40003}
+				}
+				if took, err := c.Settle(b.ctx, m, claim, o, Effects{}); err != nil || !took {
+					t.Errorf("settle: %t, %v", took, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	close(stop)
+	killer.Wait()
+	if n := b.count(`SELECT count(*) FROM message JOIN message_body USING (id) WHERE claim = 1 AND state IN ('sent', 'failed')`); n != 300 {
+		t.Errorf("%d messages ended under their first claim, want 300", n)
+	}
+	if n := b.count(`SELECT count(*) FROM event`); n != 100 {
+		t.Errorf("%d events, want one for each of the 100 that failed", n)
+	}
+	if killed == 0 {
+		t.Error("no session was ended")
+	}
+	t.Logf("%d sessions were ended", killed)
+}
+
 // locks is a transaction that holds the message's row.
 func (b *bundle) locks(m *message.Message) pgx.Tx {
 	b.Helper()

@@ -198,8 +198,7 @@ func refund(ctx context.Context, tx pgx.Tx, account int32, id message.ID) (bool,
 		return err == nil, err
 	}
 	_, err = tx.Exec(ctx, `
-		UPDATE mass_user AS u SET n = u.n - 1 FROM unnest($3::int8[]) AS i (h)
-		WHERE u.account = $1 AND u.month = $2 AND u.h = i.h AND u.n > 0`, account, int32(call.Month), hashes)
+		UPDATE mass_user SET n = n - 1 WHERE account = $1 AND month = $2 AND h = ANY ($3) AND n > 0`, account, int32(call.Month), hashes)
 	return err == nil, err
 }
 

@@ -13,6 +13,9 @@ import (
 func (t *transaction) recall(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
+	if err := t.committer.openSession(ctx); err != nil {
+		return err
+	}
 	t.reset()
 	a := newArray(oidUUID)
 	for _, o := range t.ops {

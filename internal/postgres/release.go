@@ -159,7 +159,7 @@ func (r *release) read(ctx context.Context, lane message.Lane, ids [][16]byte) (
 		SELECT m.id, `+bodySelect+`
 		FROM unnest($1::uuid[]) WITH ORDINALITY AS i (id, n)
 		JOIN message m ON m.id = i.id LEFT JOIN message_body b ON b.id = m.id
-		WHERE i.id >= $2 AND i.id <= $3 AND m.state = 'parked' AND m.id >= $2 AND m.id <= $3 ORDER BY i.n`, ids, ids[0], ids[len(ids)-1])
+		WHERE i.id >= $2 AND i.id <= $3 AND m.state = 'parked' AND m.id >= ALL (ARRAY[$2::uuid]) AND m.id <= ALL (ARRAY[$3::uuid]) ORDER BY i.n`, ids, ids[0], ids[len(ids)-1])
 	if err != nil {
 		return nil, err
 	}
@@ -219,7 +219,7 @@ func (r *release) send(ctx context.Context, parcels []*message.Parcel) error {
 	tag, err := r.tx.Exec(ctx, `
 		UPDATE message AS m SET state = 'accepted', reason = 'none', parcel = i.parcel
 		FROM unnest($1::uuid[], $2::uuid[]) AS i (id, parcel)
-		WHERE i.id >= $3 AND i.id <= $4 AND m.id = i.id AND m.id >= $3 AND m.id <= $4 AND m.state = 'parked'`, ids, of, ids[0], ids[len(ids)-1])
+		WHERE i.id >= $3 AND i.id <= $4 AND m.id = i.id AND m.id >= ALL (ARRAY[$3::uuid]) AND m.id <= ALL (ARRAY[$4::uuid]) AND m.state = 'parked'`, ids, of, ids[0], ids[len(ids)-1])
 	if err != nil {
 		return err
 	}
@@ -251,7 +251,7 @@ func (r *release) expire(ctx context.Context, ids [][16]byte) error {
 		WITH ended AS (
 			UPDATE message AS m SET state = @state::text::message_state, reason = @reason::text::message_reason, finished_at = now()
 			FROM unnest(@ids::uuid[]) AS i (id)
-			WHERE i.id >= @first AND i.id <= @last AND m.id = i.id AND m.id >= @first AND m.id <= @last AND m.state = 'parked'
+			WHERE i.id >= @first AND i.id <= @last AND m.id = i.id AND m.id >= ALL (ARRAY[@first::uuid]) AND m.id <= ALL (ARRAY[@last::uuid]) AND m.state = 'parked'
 			RETURNING m.id, m.claim, m.state, m.reason)
 		INSERT INTO event (message_id, claim, state, reason, note)
 		SELECT id, claim, state, reason, 'while it was parked' FROM ended`, pgx.NamedArgs{

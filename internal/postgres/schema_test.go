@@ -165,43 +165,50 @@ func TestHotStatementsProbeOnlyThePartitionsOfTheirIDs(t *testing.T) {
 	states := text("{"+strings.TrimSuffix(strings.Repeat("parked,", 100), ",")+"}") + "::text[]"
 	reasons := strings.ReplaceAll(states, "parked", "quota")
 	falses := text("{"+strings.TrimSuffix(strings.Repeat("f,", 100), ",")+"}") + "::bool[]"
-	for _, tc := range []struct{ name, sql, args string }{
-		{"claim", sqlClaimKnown, array + "," + bounds + ",1"},
-		{"settle sent", sqlSettleSent, array + "," + ones + "," + ones + "::int8[]," + bounds},
-		{"settle", sqlSettle, array + "," + ones + "," + states + "," + reasons + "," + ones + "," + ones + "::int8[]," + falses + "," + ones + "::int2[]," + falses + "," + bounds},
-		{"verdict", sqlVerdictKnown, array + "," + states + "," + reasons + "," + ones + "," + falses + "," + falses + "," + bounds},
-	} {
-		conn, err := b.store.pool.Acquire(b.ctx)
-		if err != nil {
-			t.Fatal(err)
-		}
-		name := strings.ReplaceAll(tc.name, " ", "_")
-		if _, err := conn.Exec(b.ctx, "PREPARE "+name+" AS "+tc.sql); err != nil {
-			t.Fatal(err)
-		}
-		rows, err := conn.Query(b.ctx, "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) EXECUTE "+name+"("+tc.args+")", pgx.QueryExecModeSimpleProtocol)
-		if err != nil {
-			t.Fatal(err)
-		}
-		plan, err := pgx.CollectRows(rows, pgx.RowTo[string])
-		conn.Release()
-		if err != nil {
-			t.Fatal(err)
-		}
-		today := partitionName("message", time.Now())
-		for _, line := range plan {
-			scans := strings.Contains(line, "Scan") && strings.Contains(line, " on message")
-			if scans && !strings.Contains(line, " on "+today) || scans && !strings.Contains(line, "Index Scan") {
-				t.Errorf("%s: %s\nin the plan\n%s", tc.name, line, strings.Join(plan, "\n"))
+	check := func(statistics string) {
+		for _, tc := range []struct{ name, sql, args string }{
+			{"claim", sqlClaimKnown, array + "," + bounds + ",1"},
+			{"settle sent", sqlSettleSent, array + "," + ones + "," + ones + "::int8[]," + bounds},
+			{"settle", sqlSettle, array + "," + ones + "," + states + "," + reasons + "," + ones + "," + ones + "::int8[]," + falses + "," + ones + "::int2[]," + falses + "," + bounds},
+			{"verdict", sqlVerdictKnown, array + "," + states + "," + reasons + "," + ones + "," + falses + "," + falses + "," + bounds},
+		} {
+			conn, err := b.store.pool.Acquire(b.ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			name := strings.ReplaceAll(tc.name+" "+statistics, " ", "_")
+			if _, err := conn.Exec(b.ctx, "PREPARE "+name+" AS "+tc.sql); err != nil {
+				t.Fatal(err)
+			}
+			rows, err := conn.Query(b.ctx, "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) EXECUTE "+name+"("+tc.args+")", pgx.QueryExecModeSimpleProtocol)
+			if err != nil {
+				t.Fatal(err)
+			}
+			plan, err := pgx.CollectRows(rows, pgx.RowTo[string])
+			conn.Release()
+			if err != nil {
+				t.Fatal(err)
+			}
+			today := partitionName("message", time.Now())
+			for _, line := range plan {
+				scans := strings.Contains(line, "Scan") && strings.Contains(line, " on message")
+				if scans && !strings.Contains(line, " on "+today) || scans && !strings.Contains(line, "Index Scan") {
+					t.Errorf("%s, %s: %s\nin the plan\n%s", tc.name, statistics, line, strings.Join(plan, "\n"))
+				}
+			}
+			if !strings.Contains(strings.Join(plan, "\n"), "Index Cond: (id = i.id)") { // by key, not by the range of the batch
+				t.Errorf("%s, %s: rows are not looked up by key in\n%s", tc.name, statistics, strings.Join(plan, "\n"))
+			}
+			if !strings.Contains(strings.Join(plan, "\n"), "Subplans Removed: 9") {
+				t.Errorf("%s, %s: the other partitions are not removed from\n%s", tc.name, statistics, strings.Join(plan, "\n"))
 			}
 		}
-		if !strings.Contains(strings.Join(plan, "\n"), "Index Cond: ((id = ") { // by key, not by the range of the batch
-			t.Errorf("%s: rows are not looked up by key in\n%s", tc.name, strings.Join(plan, "\n"))
-		}
-		if !strings.Contains(strings.Join(plan, "\n"), "Subplans Removed: 9") {
-			t.Errorf("%s: the other partitions are not removed from\n%s", tc.name, strings.Join(plan, "\n"))
-		}
 	}
+	check("without statistics")
+	if _, err := b.store.pool.Exec(b.ctx, `ANALYZE message`); err != nil {
+		t.Fatal(err)
+	}
+	check("with statistics")
 }
 
 // It runs alone: a transaction held open by another test, even in another database, keeps Postgres from clearing

@@ -4,9 +4,11 @@ package postgres
 // in id order, in which every transaction takes its rows: two pods with the same messages then wait for each
 // other, and deadlock only across statements, which is repeated.
 //
-// The bounds (least and greatest id of the batch) let a generic plan leave out partitions before it runs. They stand
-// for both sides of a join: for the array they tell the planner "one row", or it would read the message's range from
-// the index and compare each of its rows with the whole array.
+// The bounds (least and greatest id of the batch) let a generic plan leave out partitions before it runs. They are
+// written as >= ALL (ARRAY[…]) because an index takes no ALL: as plain comparisons they were a way into the index
+// that looks as cheap as the key on a small partition, and then each row of the batch reads the whole batch's range,
+// with a plan that stays while the partition grows. On the array they are plain, and mean nothing but "one row" to
+// the planner: an array of one row is looked up by key, however small the partition was when the plan was made.
 const (
 	sqlBegin      = `BEGIN`
 	sqlCommit     = `COMMIT`
@@ -17,7 +19,8 @@ const (
 	sqlClaimKnown = `
 		UPDATE message AS m SET state = 'sending', reason = 'none', claim = m.claim + 1, attempt = m.attempt + 1, pod = $4,
 			intent_at = now(), first_intent_at = CASE WHEN m.first_intent_at = 'epoch' THEN now() ELSE m.first_intent_at END
-		WHERE m.id = ANY ($1::uuid[]) AND m.id >= $2::uuid AND m.id <= $3::uuid AND m.state = 'accepted'
+		FROM unnest($1::uuid[]) AS i (id)
+		WHERE i.id >= $2::uuid AND i.id <= $3::uuid AND m.id = i.id AND m.id >= ALL (ARRAY[$2::uuid]) AND m.id <= ALL (ARRAY[$3::uuid]) AND m.state = 'accepted'
 		RETURNING m.id, m.claim, m.attempt, m.doubt, m.first_intent_at, m.intent_at`
 
 	// verdictKnown decides about messages whose rows are there.
@@ -26,7 +29,7 @@ const (
 			errcode = CASE WHEN i.errcode = 0 THEN m.errcode ELSE i.errcode END, doubt = m.doubt OR i.doubt,
 			finished_at = CASE WHEN i.ends THEN now() ELSE 'epoch' END
 		FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int4[], $5::bool[], $6::bool[]) AS i (id, state, reason, errcode, ends, doubt)
-		WHERE i.id >= $7::uuid AND i.id <= $8::uuid AND m.id = i.id AND m.id >= $7::uuid AND m.id <= $8::uuid AND m.state = 'accepted'
+		WHERE i.id >= $7::uuid AND i.id <= $8::uuid AND m.id = i.id AND m.id >= ALL (ARRAY[$7::uuid]) AND m.id <= ALL (ARRAY[$8::uuid]) AND m.state = 'accepted'
 		RETURNING m.id`
 
 	// copyClaims claims messages that have no row, which is cheaper than firstWrite by half; the times of intent are the
@@ -67,7 +70,7 @@ const (
 	sqlSettleSent = `
 		UPDATE message AS m SET state = 'sent', reason = 'none', errcode = 0, msgid = i.msgid, finished_at = now()
 		FROM unnest($1::uuid[], $2::int4[], $3::int8[]) AS i (id, claim, msgid)
-		WHERE i.id >= $4::uuid AND i.id <= $5::uuid AND m.id = i.id AND m.id >= $4::uuid AND m.id <= $5::uuid AND m.state = 'sending' AND m.claim = i.claim
+		WHERE i.id >= $4::uuid AND i.id <= $5::uuid AND m.id = i.id AND m.id >= ALL (ARRAY[$4::uuid]) AND m.id <= ALL (ARRAY[$5::uuid]) AND m.state = 'sending' AND m.claim = i.claim
 		RETURNING m.id`
 
 	sqlSettle = `
@@ -78,7 +81,7 @@ const (
 			attempt = m.attempt - i.uncounted, doubt = m.doubt OR i.doubt
 		FROM unnest($1::uuid[], $2::int4[], $3::text[], $4::text[], $5::int4[], $6::int8[], $7::bool[], $8::int2[], $9::bool[])
 			AS i (id, claim, state, reason, errcode, msgid, ends, uncounted, doubt)
-		WHERE i.id >= $10::uuid AND i.id <= $11::uuid AND m.id = i.id AND m.id >= $10::uuid AND m.id <= $11::uuid AND m.state = 'sending' AND m.claim = i.claim
+		WHERE i.id >= $10::uuid AND i.id <= $11::uuid AND m.id = i.id AND m.id >= ALL (ARRAY[$10::uuid]) AND m.id <= ALL (ARRAY[$11::uuid]) AND m.state = 'sending' AND m.claim = i.claim
 		RETURNING m.id`
 
 	sqlInFlight = `INSERT INTO in_flight (pod, batch, ids) VALUES ($1, $2, $3)`
@@ -91,7 +94,7 @@ const (
 		UPDATE message AS m SET state = i.state::message_state, reason = i.reason::message_reason, errcode = i.errcode,
 			msgid = CASE WHEN i.msgid = 0 THEN m.msgid ELSE i.msgid END, finished_at = now()
 		FROM unnest($1::uuid[], $2::int4[], $3::text[], $4::text[], $5::int4[], $6::int8[]) AS i (id, claim, state, reason, errcode, msgid)
-		WHERE i.id >= $7::uuid AND i.id <= $8::uuid AND m.id = i.id AND m.id >= $7::uuid AND m.id <= $8::uuid AND m.state = 'unknown' AND (i.state = 'sent' OR m.claim = i.claim AND NOT m.doubt)
+		WHERE i.id >= $7::uuid AND i.id <= $8::uuid AND m.id = i.id AND m.id >= ALL (ARRAY[$7::uuid]) AND m.id <= ALL (ARRAY[$8::uuid]) AND m.state = 'unknown' AND (i.state = 'sent' OR m.claim = i.claim AND NOT m.doubt)
 		RETURNING m.id`
 
 	sqlEvents = `

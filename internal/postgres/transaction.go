@@ -38,8 +38,8 @@ func (t *transaction) run(ctx context.Context) error {
 	t.explicit = t.needsAnswers()
 	err := t.steps(ctx)
 	if err != nil && t.explicit && !t.session().broken {
-		if rollbackErr := t.session().run(ctx, sqlRollback, nil, nil); rollbackErr != nil {
-			t.committer.closeSession()
+		if t.session().run(ctx, sqlRollback, nil, nil) != nil {
+			t.session().broken = true // the next transaction opens another
 		}
 	}
 	if err == nil {
