@@ -47,7 +47,7 @@ func newAccounts(c *config.Config) accounts {
 				TryUnknown: configured.Window.Unknown == "try",
 				Policy:     policy(configured.Policy),
 			},
-			caps: caps(configured.Limits.Mass),
+			caps: capsOf(configured.Limits.Mass),
 		}
 		all[a.Name], all[a.AppID] = a, a
 	}
@@ -94,7 +94,7 @@ func policy(p config.Policy) pipeline.Policy {
 	}.WithDefaults()
 }
 
-func caps(l config.MassLimit) mass.Caps {
+func capsOf(l config.MassLimit) mass.Caps {
 	return mass.Caps{
 		PerDay: int(l.PerDay), AllPerDay: int(l.AllPerDay), AllPerMonth: int(l.AllPerMonth), UserPerMonth: int(l.UserPerMonth),
 		Observe: l.Mode == "observe",

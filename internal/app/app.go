@@ -14,7 +14,6 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/hongyan-dispatch/hongyan/internal/config"
-	"github.com/hongyan-dispatch/hongyan/internal/feed"
 	"github.com/hongyan-dispatch/hongyan/internal/gate"
 	"github.com/hongyan-dispatch/hongyan/internal/pipeline"
 	"github.com/hongyan-dispatch/hongyan/internal/postgres"
@@ -139,6 +138,7 @@ func (w *pod) build(ctx context.Context) error {
 			Recipients: w.refused,
 			Gates:      newGates(w.board, w.accounts, w.tokens, w.quota, w.log),
 			Windows:    windows{window.New(w.shared, w.accounts.windowRules)},
+			Caps:       caps{w.store, w.accounts},
 			Quota:      quota{w.quota},
 			Tokens:     tokens{w.tokens},
 			Senders:    pipeline.NewSenders(w.config.Worker.Senders),
@@ -179,6 +179,7 @@ func (w *pod) run(ctx context.Context) error {
 	context.AfterFunc(base, unserve) // a loop that fails takes the servers down with it
 	front.Go(func() error { return w.board.ProbeAccounts(serving, w.probe, failed("probe account")) })
 	front.Go(func() error { return w.lead(serving) })
+	front.Go(func() error { return w.keepHouse(serving) })
 	front.Go(func() error { return w.servers.Run(serving) })
 	if w.options.Ready != nil {
 		w.options.Ready()
@@ -254,12 +255,4 @@ func (w *pod) usedToday(ctx context.Context, k ratelimit.Key) (limit, used int64
 		return 0, 0, nil // an API that WeChat does not count: ours is the only count
 	}
 	return min(q.DailyLimit, w.accounts.limits(k).PerDay), q.Used, err
-}
-
-// lead releases due messages while this pod is the one that does.
-func (w *pod) lead(ctx context.Context) error {
-	releaser := &feed.Releaser{
-		Store: releaseStore{w.store}, Gates: w.board, Queue: w.enqueuer, Flows: w.accounts.flows, Log: w.log,
-	}
-	return w.store.Lead(ctx, "releaser", releaser.Run, func(err error) { w.log.Warn("lead", "error", err) })
 }

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -26,6 +27,29 @@ func (l ledger) claimMass(ctx context.Context, a *pipeline.Attempt) (pipeline.Cl
 	claim := claimOf(c.Claim)
 	claim.List = c.List
 	return claim, nil
+}
+
+// caps looks at the caps of accounts.
+type caps struct {
+	store    *postgres.Store
+	accounts accounts
+}
+
+// Look says whether a cap of the account is reached, unless the message has taken its caps already.
+func (c caps) Look(ctx context.Context, a *pipeline.Attempt) (full bool, wait time.Time, err error) {
+	if mass.NearBoundary(a.Now) { // which day, which month? A moment later it is sure
+		return false, mass.PastBoundary(a.Now), nil
+	}
+	scope, tag := scopeOf(a.Message)
+	counts, err := c.store.MassCounts(ctx, a.Message.Account, tag, a.Now)
+	if err != nil || mass.Decide(c.accounts[a.Account.Name].caps, scope, counts).OK {
+		return false, time.Time{}, err
+	}
+	_, err = c.store.MassCall(ctx, a.Message.ID)
+	if errors.Is(err, postgres.ErrNotFound) {
+		return true, time.Time{}, nil
+	}
+	return false, time.Time{}, err
 }
 
 // hashes names users in the cap counts without their openids. The key is the account's, not its secret: a secret

@@ -14,6 +14,7 @@ type Deps struct {
 	Recipients Recipients
 	Gates      Gates
 	Windows    Windows
+	Caps       Caps
 	Quota      Quota
 	Tokens     Tokens
 	Senders    *Senders
@@ -58,6 +59,13 @@ const (
 	WindowUsed
 	WindowUnknown // nothing is known of the user
 )
+
+// Caps knows the mass-send caps of accounts.
+type Caps interface {
+	// Look says whether a cap of the account leaves no room for this mass send, and, near Beijing's midnight, until
+	// when nobody can say. The cap is taken by the claim, in its own transaction.
+	Look(ctx context.Context, a *Attempt) (full bool, wait time.Time, err error)
+}
 
 // Quota gives out the right to make one call, at a time.
 type Quota interface {

@@ -129,6 +129,24 @@ func windowOpen(w Windows) Stage {
 	}
 }
 
+func underMassCap(c Caps) Stage {
+	return Stage{Name: "underMassCap", Run: func(ctx context.Context, a *Attempt) (outcome.Outcome, error) {
+		if a.Message.Kind != message.Mass {
+			return outcome.Outcome{}, nil
+		}
+		full, wait, err := c.Look(ctx, a)
+		switch {
+		case err != nil:
+			return outcome.Outcome{}, err
+		case !wait.IsZero():
+			return park(a.Message, outcome.Pace, wait), nil
+		case full:
+			return outcome.Outcome{Status: outcome.Skipped, Reason: outcome.MassCap}, nil
+		}
+		return outcome.Outcome{}, nil
+	}}
+}
+
 func withinQuota(q Quota) Stage {
 	return Stage{
 		Name: "withinQuota",

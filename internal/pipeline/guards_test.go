@@ -11,6 +11,7 @@ import (
 
 	"github.com/hongyan-dispatch/hongyan/internal/wechat"
 	"github.com/hongyan-dispatch/hongyan/message"
+	"github.com/hongyan-dispatch/hongyan/outcome"
 )
 
 var errAway = errors.New("store is away")
@@ -235,4 +236,34 @@ func TestFallback(t *testing.T) {
 	case f.Fallback != nil || !m.Fallback.ID.IsZero():
 		t.Error("the fallback has one itself, or the message was changed")
 	}
+}
+
+func TestUnderMassCap(t *testing.T) {
+	later := time.Now().Add(5 * time.Second)
+	for _, c := range []struct {
+		name string
+		caps looks
+		want outcome.Status
+		why  outcome.Reason
+	}{
+		{"a full cap ends a mass send without a claim", looks{full: true}, outcome.Skipped, outcome.MassCap},
+		{"near midnight nobody knows the day: a mass send waits", looks{wait: later}, outcome.Parked, outcome.Pace},
+		{"room lets it pass", looks{}, outcome.Sent, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld()
+			w.caps = c.caps
+			o, err := w.run(t, w.attempt(message.Mass))
+			if err != nil || o.Status != c.want || o.Reason != c.why {
+				t.Errorf("got %v %v, %v; want %v %v", o.Status, o.Reason, err, c.want, c.why)
+			}
+		})
+	}
+	t.Run("other kinds have no mass cap", func(t *testing.T) {
+		w := newWorld()
+		w.caps = looks{full: true}
+		if o, err := w.run(t, w.attempt(message.Template)); err != nil || o.Status != outcome.Sent {
+			t.Errorf("got %v, %v; want sent", o.Status, err)
+		}
+	})
 }

@@ -18,6 +18,7 @@ func New(d Deps) Pipeline {
 		gateOpen(d.Gates),
 		hasAccessToken(d.Tokens, d.Gates),
 		windowOpen(d.Windows),
+		underMassCap(d.Caps),
 		withinQuota(d.Quota),
 		hasSender(d.Senders),
 		claimed(d.Ledger),

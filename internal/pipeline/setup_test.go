@@ -17,6 +17,7 @@ import (
 // A world is all that surrounds the pipeline: it answers as it is told and notes what was asked of it.
 type world struct {
 	senders *Senders
+	caps    looks
 
 	// What it answers.
 	suppressed bool
@@ -70,8 +71,17 @@ func newWorld() *world {
 }
 
 func (w *world) deps() Deps {
-	return Deps{Recipients: w, Gates: w, Windows: w, Quota: w, Tokens: w, Senders: w.senders, Ledger: w}
+	return Deps{Recipients: w, Gates: w, Windows: w, Caps: w.caps, Quota: w, Tokens: w, Senders: w.senders, Ledger: w}
 }
+
+// looks is what the account's mass-send caps answer.
+type looks struct {
+	full bool
+	wait time.Time
+	err  error
+}
+
+func (l looks) Look(context.Context, *Attempt) (bool, time.Time, error) { return l.full, l.wait, l.err }
 
 // attempt is one run of a message of that kind.
 func (w *world) attempt(k message.Kind) *Attempt {

@@ -1,0 +1,96 @@
+package app
+
+import (
+	"context"
+	"time"
+
+	"github.com/hongyan-dispatch/hongyan/internal/feed"
+	"github.com/hongyan-dispatch/hongyan/internal/ratelimit"
+	"github.com/hongyan-dispatch/hongyan/message"
+)
+
+// lead releases due messages while this pod is the one that does.
+func (w *pod) lead(ctx context.Context) error {
+	releaser := &feed.Releaser{
+		Store: releaseStore{w.store}, Gates: w.board, Queue: w.enqueuer, Flows: w.accounts.flows, Log: w.log,
+	}
+	return w.store.Lead(ctx, "releaser", releaser.Run, func(err error) { w.log.Warn("lead the releaser", "error", err) })
+}
+
+// Times of the housekeeping, which one pod does at a time.
+const (
+	houseEvery   = time.Minute
+	syncEvery    = time.Hour
+	syncFrom     = 0.8    // of a day's quota: from there on it is compared each minute
+	purgeRows    = 10_000 // of keys, in one statement
+	houseTimeout = 50 * time.Second
+)
+
+// keepHouse makes partitions ahead, forgets what is old, gives back caps that a dead process left, and compares our
+// count of each quota with WeChat's.
+func (w *pod) keepHouse(ctx context.Context) error {
+	synced := map[ratelimit.Key]time.Time{}
+	work := func(ctx context.Context) error {
+		tick := time.NewTicker(houseEvery)
+		defer tick.Stop()
+		for {
+			bounded, cancel := context.WithTimeout(ctx, houseTimeout)
+			w.tidy(bounded, time.Now())
+			w.syncQuotas(bounded, time.Now(), synced)
+			cancel()
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-tick.C:
+			}
+		}
+	}
+	return w.store.Lead(ctx, "house", work, func(err error) { w.log.Warn("lead the housekeeping", "error", err) })
+}
+
+func (w *pod) tidy(ctx context.Context, now time.Time) {
+	note := func(what string, err error) {
+		if err != nil && ctx.Err() == nil {
+			w.log.Warn(what, "error", err)
+		}
+	}
+	note("make partitions", w.store.EnsurePartitions(ctx, now))
+	dropped, err := w.store.DropExpired(ctx, now, w.config.Retention.Messages)
+	note("drop expired days", err)
+	if len(dropped) > 0 {
+		w.log.Info("days are over their retention and gone", "days", dropped)
+	}
+	_, err = w.store.PurgeKeys(ctx, now.Add(-w.config.Retention.Keys), purgeRows)
+	note("purge idempotency keys", err)
+	left, err := w.store.RefundableMass(ctx)
+	note("look for mass caps to give back", err)
+	for _, id := range left {
+		_, err := w.store.RefundMass(ctx, id)
+		note("give back mass caps", err)
+	}
+}
+
+// syncQuotas asks WeChat for its counts: hourly, and each minute of a day whose quota is nearly used. What others
+// use of the account shows only there.
+func (w *pod) syncQuotas(ctx context.Context, now time.Time, synced map[ratelimit.Key]time.Time) {
+	for _, flow := range w.accounts.flows() {
+		a := w.accounts[flow.Account]
+		k := ratelimit.Key{App: message.AppID(a.AppID), API: flow.API}
+		usage, err := w.quota.Usage(ctx, k)
+		if err != nil || !usage.Known { // nothing was sent by it yet
+			continue
+		}
+		if now.Sub(synced[k]) < syncEvery && float64(usage.Used) < syncFrom*float64(usage.Limit) {
+			continue
+		}
+		limit, used, err := w.usedToday(ctx, k)
+		if err == nil {
+			err = w.quota.Sync(ctx, k, limit, used)
+		}
+		if err != nil {
+			w.log.Warn("compare quota with WeChat's", "account", a.Name, "api", k.API, "error", err)
+			continue
+		}
+		synced[k] = now
+	}
+}
