@@ -12,7 +12,6 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/hongyan-dispatch/hongyan/internal/config"
 	"github.com/hongyan-dispatch/hongyan/internal/gate"
@@ -69,6 +68,7 @@ type pod struct {
 	board     *gate.Board
 	refused   *refusals
 	enqueuer  *tasks.Enqueuer
+	crew      *worker.Crew
 	servers   *worker.Servers
 }
 
@@ -136,6 +136,7 @@ func (w *pod) build(ctx context.Context) error {
 		return err
 	}
 	w.enqueuer = enqueuer
+	w.crew = worker.NewCrew(inHandPerSender*w.config.Worker.Senders + message.MaxParcel)
 	ledger := ledger{store: w.store, committer: w.committer, accounts: w.accounts, refused: w.refused}
 	w.servers = worker.NewServers(w.queue, &worker.Handler{
 		Pipeline: pipeline.New(pipeline.Deps{
@@ -153,7 +154,7 @@ func (w *pod) build(ctx context.Context) error {
 		Accounts:  w.accounts,
 		Retention: w.config.Retention.Messages,
 		Observe:   w.options.Decided,
-		Hands:     semaphore.NewWeighted(int64(inHandPerSender*w.config.Worker.Senders + message.MaxParcel)),
+		Crew:      w.crew,
 	}, w.log)
 	return nil
 }
@@ -194,6 +195,9 @@ func (w *pod) run(ctx context.Context) error {
 }
 
 func (w *pod) close() {
+	if w.crew != nil {
+		w.crew.Dismiss()
+	}
 	if w.store != nil {
 		w.store.Close()
 	}

@@ -8,8 +8,6 @@ import (
 	"time"
 
 	"github.com/hibiken/asynq"
-	"golang.org/x/sync/semaphore"
-
 	"github.com/hongyan-dispatch/hongyan/internal/pipeline"
 	"github.com/hongyan-dispatch/hongyan/internal/tasks"
 	"github.com/hongyan-dispatch/hongyan/message"
@@ -50,9 +48,7 @@ type Handler struct {
 
 	Drain <-chan struct{} // when closed, what is not claimed is given back, and what is claimed is seen to its outcome
 
-	// Hands bounds the messages in hand that are not urgent: more would only stand in line, cost memory, and let
-	// the slots grow stale that they were given. Nil: no bound.
-	Hands *semaphore.Weighted
+	Crew *Crew // works on messages that are not urgent; nil: any number at once
 
 	inHand sync.WaitGroup // also counts parcels that asynq has given up on
 }
@@ -91,13 +87,6 @@ func (h *Handler) ProcessTask(ctx context.Context, t *asynq.Task) error {
 	if err != nil {
 		return h.reject(ctx, t, err)
 	}
-	if h.Hands != nil && parcel.Lane != message.Urgent {
-		n := int64(len(parcel.Messages))
-		if err := h.Hands.Acquire(ctx, n); err != nil {
-			return ErrDraining
-		}
-		defer h.Hands.Release(n)
-	}
 	if err := h.each(ctx, parcel); err != nil {
 		return err // at least one fate could not be written: the parcel comes back
 	}
@@ -115,25 +104,39 @@ func (h *Handler) reject(ctx context.Context, t *asynq.Task, why error) error {
 	return fmt.Errorf("decode %s: %w: %w", t.Type(), why, asynq.RevokeTask)
 }
 
-// each runs the parcel's messages side by side; they wait for tokens and senders in line, urgent ones first.
+// each runs the parcel's messages side by side; they wait for tokens and senders in line, urgent ones first. The
+// answer is the first error.
 func (h *Handler) each(ctx context.Context, parcel *message.Parcel) error {
-	if len(parcel.Messages) == 1 {
-		return h.one(ctx, parcel.ID, parcel.Messages[0])
-	}
 	var (
 		wg    sync.WaitGroup
 		once  sync.Once
 		first error
 	)
 	for _, m := range parcel.Messages {
-		wg.Go(func() {
+		wg.Add(1)
+		job := func() {
+			defer wg.Done()
 			if err := h.one(ctx, parcel.ID, m); err != nil {
 				once.Do(func() { first = err })
 			}
-		})
+		}
+		if h.Crew == nil || parcel.Lane == message.Urgent {
+			go job() // urgent messages wait behind nobody
+		} else if err := h.Crew.do(ctx, job); err != nil {
+			wg.Done()
+			once.Do(func() { first = h.cut(err) })
+		}
 	}
 	wg.Wait()
 	return first
+}
+
+// cut is what a run that was cut short returns.
+func (h *Handler) cut(err error) error {
+	if h.draining() {
+		return ErrDraining
+	}
+	return err
 }
 
 func (h *Handler) one(ctx context.Context, parcel message.ID, m *message.Message) error {
@@ -143,11 +146,8 @@ func (h *Handler) one(ctx context.Context, parcel message.ID, m *message.Message
 	start := time.Now()
 	a := &pipeline.Attempt{Message: m, Parcel: parcel, Now: start}
 	o, err := h.decide(ctx, a)
-	if err != nil && h.draining() {
-		return ErrDraining
-	}
 	if err != nil {
-		return err
+		return h.cut(err)
 	}
 	if a.Fate != pipeline.ClaimRefused {
 		if err := h.Ledger.Settle(context.WithoutCancel(ctx), a, o); err != nil {
