@@ -29,60 +29,98 @@ func TestGuards(t *testing.T) {
 		until time.Duration // of a parked message, from now
 		gone  string        // what the window's slot and the quota tokens came to
 	}{
-		{"an expired message ends", message.Template,
-			func(_ *world, a *Attempt) { a.Message.ExpiresAt = a.Now }, "expired expired", 0, ""},
-		{"a message for later is parked until then", message.Template,
-			func(_ *world, a *Attempt) { a.Message.NotBefore = a.Now.Add(time.Hour) }, "parked not_before", time.Hour, ""},
-		{"a message for later is parked no longer than it lives", message.Template,
+		{
+			"an expired message ends", message.Template,
+			func(_ *world, a *Attempt) { a.Message.ExpiresAt = a.Now }, "expired expired", 0, "",
+		},
+		{
+			"a message for later is parked until then", message.Template,
+			func(_ *world, a *Attempt) { a.Message.NotBefore = a.Now.Add(time.Hour) }, "parked not_before", time.Hour, "",
+		},
+		{
+			"a message for later is parked no longer than it lives", message.Template,
 			func(_ *world, a *Attempt) {
 				a.Message.NotBefore, a.Message.ExpiresAt = a.Now.Add(time.Hour), a.Now.Add(time.Minute)
-			}, "parked not_before", time.Minute, ""},
-		{"a user who refuses gets nothing", message.Template,
-			func(w *world, _ *Attempt) { w.suppressed = true }, "skipped suppressed", 0, ""},
-		{"a closed gate parks until it opens", message.Subscribe,
-			func(w *world, a *Attempt) { w.gateUntil = a.Now.Add(time.Minute) }, "parked gate", time.Minute, ""},
-		{"without a token the message is parked", message.Custom,
-			func(w *world, _ *Attempt) { w.noToken = errAway }, "parked gate", storeAway, ""},
-		{"a refused secret breaks the account's gate", message.Custom,
+			}, "parked not_before", time.Minute, "",
+		},
+		{
+			"a user who refuses gets nothing", message.Template,
+			func(w *world, _ *Attempt) { w.suppressed = true }, "skipped suppressed", 0, "",
+		},
+		{
+			"a closed gate parks until it opens", message.Subscribe,
+			func(w *world, a *Attempt) { w.gateUntil = a.Now.Add(time.Minute) }, "parked gate", time.Minute, "",
+		},
+		{
+			"without a token the message is parked", message.Custom,
+			func(w *world, _ *Attempt) { w.noToken = errAway }, "parked gate", storeAway, "",
+		},
+		{
+			"a refused secret breaks the account's gate", message.Custom,
 			func(w *world, _ *Attempt) { w.noToken = &wechat.Error{API: wechat.PathStableToken, Code: 40125} },
-			"parked gate; broken shop", time.Minute, ""},
-		{"an address that is not whitelisted breaks it", message.Template,
+			"parked gate; broken shop", time.Minute, "",
+		},
+		{
+			"an address that is not whitelisted breaks it", message.Template,
 			func(w *world, _ *Attempt) { w.noToken = &wechat.Error{API: wechat.PathStableToken, Code: 40164} },
-			"parked gate; broken shop", time.Minute, ""},
-		{"a busy token call breaks nothing", message.Template,
+			"parked gate; broken shop", time.Minute, "",
+		},
+		{
+			"a busy token call breaks nothing", message.Template,
 			func(w *world, _ *Attempt) { w.noToken = &wechat.Error{API: wechat.PathStableToken, Code: -1} },
-			"parked gate", storeAway, ""},
-		{"a closed window skips", message.Custom,
-			func(w *world, _ *Attempt) { w.window = WindowClosed }, "skipped window_closed", 0, ""},
-		{"a closed window skips and the fallback goes", message.Custom,
+			"parked gate", storeAway, "",
+		},
+		{
+			"a closed window skips", message.Custom,
+			func(w *world, _ *Attempt) { w.window = WindowClosed }, "skipped window_closed", 0, "",
+		},
+		{
+			"a closed window skips and the fallback goes", message.Custom,
 			func(w *world, a *Attempt) { w.window, a.Message.Fallback = WindowClosed, fallback() },
-			"skipped window_closed +fallback", 0, ""},
-		{"a used window skips and the fallback goes", message.Custom,
+			"skipped window_closed +fallback", 0, "",
+		},
+		{
+			"a used window skips and the fallback goes", message.Custom,
 			func(w *world, a *Attempt) { w.window, a.Message.Fallback = WindowUsed, fallback() },
-			"skipped window_used +fallback", 0, ""},
-		{"an unknown user counts as closed", message.Custom,
-			func(w *world, _ *Attempt) { w.window = WindowUnknown }, "skipped window_closed", 0, ""},
-		{"a window that cannot be read parks", message.Custom,
-			func(w *world, _ *Attempt) { w.fails["looked"] = errAway }, "parked pace", storeAway, ""},
-		{"without quota the slot is given back", message.Custom,
-			func(w *world, a *Attempt) { w.noQuota = []error{noQuota(a, time.Hour)} }, "parked quota", time.Hour, "release"},
-		{"a quota that cannot be read parks, and the slot is given back", message.Custom,
-			func(w *world, _ *Attempt) { w.fails["take"] = errAway }, "parked pace", storeAway, "release"},
-		{"a quota that opens after the end parks until the end", message.Template,
+			"skipped window_used +fallback", 0, "",
+		},
+		{
+			"an unknown user counts as closed", message.Custom,
+			func(w *world, _ *Attempt) { w.window = WindowUnknown }, "skipped window_closed", 0, "",
+		},
+		{
+			"a window that cannot be read parks", message.Custom,
+			func(w *world, _ *Attempt) { w.fails["looked"] = errAway }, "parked pace", storeAway, "",
+		},
+		{
+			"without quota the slot is given back", message.Custom,
+			func(w *world, a *Attempt) { w.noQuota = []error{noQuota(a, time.Hour)} }, "parked quota", time.Hour, "release",
+		},
+		{
+			"a quota that cannot be read parks, and the slot is given back", message.Custom,
+			func(w *world, _ *Attempt) { w.fails["take"] = errAway }, "parked pace", storeAway, "release",
+		},
+		{
+			"a quota that opens after the end parks until the end", message.Template,
 			func(w *world, a *Attempt) {
 				a.Message.ExpiresAt = a.Now.Add(time.Minute)
 				w.noQuota = []error{noQuota(a, time.Hour)}
-			}, "parked quota", time.Minute, ""},
-		{"a message that expires in line gives back all", message.Custom,
+			}, "parked quota", time.Minute, "",
+		},
+		{
+			"a message that expires in line gives back all", message.Custom,
 			func(w *world, a *Attempt) {
 				a.Message.ExpiresAt = a.Now.Add(time.Second)
 				w.before = sleepAt("take", 2*time.Second)
-			}, "expired expired", 0, "release returned"},
-		{"a key that is taken gives back all", message.Custom,
+			}, "expired expired", 0, "release returned",
+		},
+		{
+			"a key that is taken gives back all", message.Custom,
 			func(w *world, _ *Attempt) {
 				w.claim = Claim{Refused: true}
 				w.claim.Verdict.Status, w.claim.Verdict.Reason = "skipped", "duplicate"
-			}, "skipped duplicate", 0, "release returned"},
+			}, "skipped duplicate", 0, "release returned",
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -144,14 +182,22 @@ func TestGuardsLetThrough(t *testing.T) {
 		kind message.Kind
 		when func(w *world, a *Attempt)
 	}{
-		{"a message that is due within the wait", message.Template,
-			func(_ *world, a *Attempt) { a.Message.NotBefore = a.Now.Add(MaxWait) }},
-		{"a message that has not expired", message.Template,
-			func(_ *world, a *Attempt) { a.Message.ExpiresAt = a.Now.Add(time.Minute) }},
-		{"a template to a user with a closed window", message.Template,
-			func(w *world, _ *Attempt) { w.window = WindowClosed }},
-		{"a customer-service message to an unknown user, where the account tries", message.Custom,
-			func(w *world, a *Attempt) { w.window, a.Account.TryUnknown = WindowUnknown, true }},
+		{
+			"a message that is due within the wait", message.Template,
+			func(_ *world, a *Attempt) { a.Message.NotBefore = a.Now.Add(MaxWait) },
+		},
+		{
+			"a message that has not expired", message.Template,
+			func(_ *world, a *Attempt) { a.Message.ExpiresAt = a.Now.Add(time.Minute) },
+		},
+		{
+			"a template to a user with a closed window", message.Template,
+			func(w *world, _ *Attempt) { w.window = WindowClosed },
+		},
+		{
+			"a customer-service message to an unknown user, where the account tries", message.Custom,
+			func(w *world, a *Attempt) { w.window, a.Account.TryUnknown = WindowUnknown, true },
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld()

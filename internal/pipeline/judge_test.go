@@ -218,15 +218,24 @@ func TestLostAnswers(t *testing.T) {
 		duration time.Duration
 	}{
 		{"a template within WeChat's ten minutes", message.Template, Policy{}, 4, 40, 8 * time.Minute},
-		{"a template, and once more where the account takes the risk", message.Template,
-			Policy{ResendLateTemplate: true, TemplateWindow: time.Minute}, 5, 20, time.Hour},
+		{
+			"a template, and once more where the account takes the risk", message.Template,
+			Policy{ResendLateTemplate: true, TemplateWindow: time.Minute},
+			5, 20, time.Hour,
+		},
 		{"a mass send within WeChat's day", message.Mass, Policy{}, 100, 400, 23 * time.Hour},
 		{"a customer-service message once", message.Custom, Policy{}, 1, 1, 0},
 		{"a subscription notice once", message.Subscribe, Policy{}, 1, 1, 0},
-		{"a customer-service message, where the account takes the risk, as often as any", message.Custom,
-			Policy{ResendCustom: 1<<63 - 1}, 5, 5, time.Hour},
-		{"a subscription notice, where the account takes the risk while it is young", message.Subscribe,
-			Policy{ResendSubscribe: 2 * time.Second}, 2, 4, 2 * time.Second},
+		{
+			"a customer-service message, where the account takes the risk, as often as any", message.Custom,
+			Policy{ResendCustom: 1<<63 - 1},
+			5, 5, time.Hour,
+		},
+		{
+			"a subscription notice, where the account takes the risk while it is young", message.Subscribe,
+			Policy{ResendSubscribe: 2 * time.Second},
+			2, 4, 2 * time.Second,
+		},
 		{"a template of an account without second attempts", message.Template, Policy{Backoff: []time.Duration{}}, 8, 90, 8 * time.Minute},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -78,31 +78,53 @@ func TestRefusedToken(t *testing.T) {
 		gone  string
 		told  string
 	}{
-		{"is refreshed, and the call repeated",
-			func(w *world) { w.results = append(w.results, accepted) }, "sent", 2, "confirm spent spent", "refresh, passed"},
-		{"and then what WeChat says counts",
+		{
+			"is refreshed, and the call repeated",
+			func(w *world) { w.results = append(w.results, accepted) }, "sent", 2, "confirm spent spent", "refresh, passed",
+		},
+		{
+			"and then what WeChat says counts",
 			func(w *world) { w.results = append(w.results, refusal(message.Custom, 45015)) },
-			"failed refused_recipient", 2, "release spent spent", "refresh, passed, windowRefused 45015"},
-		{"and then an answer that is lost",
-			func(w *world) { w.results = append(w.results, lost) }, "unknown in_doubt", 2, "confirm spent spent", "refresh"},
-		{"and then no connection",
-			func(w *world) { w.results = append(w.results, noDial) }, "parked backoff", 2, "release spent returned", "refresh"},
-		{"twice breaks the account's gate",
-			func(*world) {}, "parked gate", 2, "release spent spent", "refresh, broken shop"},
-		{"and no other to be had",
-			func(w *world) { w.noRefresh = errAway }, "parked gate", 1, "release spent", "refresh"},
-		{"and the secret as well",
+			"failed refused_recipient", 2, "release spent spent", "refresh, passed, windowRefused 45015",
+		},
+		{
+			"and then an answer that is lost",
+			func(w *world) { w.results = append(w.results, lost) }, "unknown in_doubt", 2, "confirm spent spent", "refresh",
+		},
+		{
+			"and then no connection",
+			func(w *world) { w.results = append(w.results, noDial) }, "parked backoff", 2, "release spent returned", "refresh",
+		},
+		{
+			"twice breaks the account's gate",
+			func(*world) {}, "parked gate", 2, "release spent spent", "refresh, broken shop",
+		},
+		{
+			"and no other to be had",
+			func(w *world) { w.noRefresh = errAway }, "parked gate", 1, "release spent", "refresh",
+		},
+		{
+			"and the secret as well",
 			func(w *world) { w.noRefresh = &wechat.Error{API: wechat.PathStableToken, Code: 40125} },
-			"parked gate", 1, "release spent", "refresh, broken shop"},
-		{"and no quota for a second call",
+			"parked gate", 1, "release spent", "refresh, broken shop",
+		},
+		{
+			"and no quota for a second call",
 			func(w *world) { w.noQuota = []error{nil, &NoQuota{Until: time.Now().Add(time.Hour), Reason: "quota"}} },
-			"parked quota", 1, "release spent", "refresh"},
-		{"and the quota away",
-			func(w *world) { w.noQuota = []error{nil, errAway} }, "parked pace", 1, "release spent", "refresh"},
-		{"and no room for a second call",
-			func(w *world) { w.notReady = []error{nil, errAway} }, "parked pace", 1, "release spent returned", "refresh"},
-		{"and the claim too old by then",
-			func(w *world) { w.before = sleepAt("refresh", maxClaimAge+1) }, "parked pace", 1, "release spent returned", "refresh"},
+			"parked quota", 1, "release spent", "refresh",
+		},
+		{
+			"and the quota away",
+			func(w *world) { w.noQuota = []error{nil, errAway} }, "parked pace", 1, "release spent", "refresh",
+		},
+		{
+			"and no room for a second call",
+			func(w *world) { w.notReady = []error{nil, errAway} }, "parked pace", 1, "release spent returned", "refresh",
+		},
+		{
+			"and the claim too old by then",
+			func(w *world) { w.before = sleepAt("refresh", maxClaimAge+1) }, "parked pace", 1, "release spent returned", "refresh",
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

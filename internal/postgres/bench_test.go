@@ -31,8 +31,10 @@ type benchServer struct {
 func setupBench(b *testing.B) *benchServer {
 	b.Helper()
 	ctx := context.Background()
-	stack, err := devstack.Start(ctx, devstack.Options{Postgres: true, Private: true,
-		PostgresSettings: map[string]string{"shared_buffers": "512MB", "max_wal_size": "8GB"}})
+	stack, err := devstack.Start(ctx, devstack.Options{
+		Postgres: true, Private: true,
+		PostgresSettings: map[string]string{"shared_buffers": "512MB", "max_wal_size": "8GB"},
+	})
 	if err != nil {
 		b.Fatal(err)
 	}

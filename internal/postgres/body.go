@@ -63,8 +63,10 @@ func unmarshalFallback(s string) (*message.Message, error) {
 	if err := json.Unmarshal([]byte(s), &f); err != nil {
 		return nil, fmt.Errorf("read fallback: %w", err)
 	}
-	return &message.Message{ID: f.ID, Kind: f.Kind, Key: f.Key, Lane: f.Lane, Body: f.Body,
-		NotBefore: f.NotBefore, ExpiresAt: f.ExpiresAt, Labels: f.Labels}, nil
+	return &message.Message{
+		ID: f.ID, Kind: f.Kind, Key: f.Key, Lane: f.Lane, Body: f.Body,
+		NotBefore: f.NotBefore, ExpiresAt: f.ExpiresAt, Labels: f.Labels,
+	}, nil
 }
 
 func marshalLabels(labels map[string]string) ([]byte, error) {

@@ -268,8 +268,10 @@ func (t *massTransaction) claim(ctx context.Context, tx pgx.Tx) error {
 	claimed := false
 	err := t.write(ctx, tx, outcome.Outcome{}, func(v [][]byte) {
 		claimed = true
-		t.answer.Claim = Claim{OK: true, Number: readInt4(v[1]), Attempt: readInt2(v[2]), Doubt: readBool(v[3]),
-			FirstIntent: instant(v[4]), Intent: instant(v[5]), batch: t.batch}
+		t.answer.Claim = Claim{
+			OK: true, Number: readInt4(v[1]), Attempt: readInt2(v[2]), Doubt: readBool(v[3]),
+			FirstIntent: instant(v[4]), Intent: instant(v[5]), batch: t.batch,
+		}
 	})
 	if err == nil && !claimed { // it has got a row, and a fate, since we looked
 		t.answer = MassClaim{}

@@ -75,7 +75,8 @@ func (s *Store) CloseGate(ctx context.Context, g Gate) error {
 			until = CASE WHEN g.state = 'closed' AND excluded.state = 'closed' THEN greatest(g.until, excluded.until) ELSE excluded.until END
 		WHERE g.state <> 'broken' OR excluded.state = 'broken'`, pgx.NamedArgs{
 		"account": id, "api": g.API, "state": g.State, "reason": clean(g.Reason), "errcode": g.ErrCode, "detail": clean(g.Detail), "until": until,
-		"probe": uuidOrNil(g.Probe)})
+		"probe": uuidOrNil(g.Probe),
+	})
 	if err != nil {
 		return fmt.Errorf("close gate: %w", err)
 	}

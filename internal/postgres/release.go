@@ -91,33 +91,46 @@ func (r *release) run(ctx context.Context) (err error) {
 	}
 	left := r.budget.N
 	for _, lane := range message.Lanes() {
-		if left <= 0 {
-			break
-		}
-		alone, err := r.unpark(ctx, lane, left)
-		if err != nil {
-			return err
-		}
-		left -= len(alone)
-		if len(alone) == 0 {
-			continue
-		}
-		if err := r.lane(ctx, lane, alone); err != nil {
-			return err
+		for _, sql := range []string{sqlUnparkAttempted, sqlUnpark} {
+			if left <= 0 {
+				return nil
+			}
+			alone, err := r.unpark(ctx, sql, lane, left)
+			if err != nil {
+				return err
+			}
+			left -= len(alone)
+			if len(alone) == 0 {
+				continue
+			}
+			if err := r.lane(ctx, lane, alone); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-// unpark takes due rows off the list. The answer says of each whether it travels alone.
-func (r *release) unpark(ctx context.Context, lane message.Lane, limit int) (map[message.ID]bool, error) {
-	rows, err := r.tx.Query(ctx, `
+const (
+	sqlUnpark = `
 		WITH due AS (
 			SELECT id FROM parked
 			WHERE account = $1 AND kind = $2 AND lane = $3 AND due_at <= $4
 			ORDER BY due_at LIMIT $5 FOR UPDATE SKIP LOCKED)
-		DELETE FROM parked p USING due WHERE p.id = due.id RETURNING p.id, p.alone`,
-		r.account, string(r.budget.Kind), string(lane), r.now, limit)
+		DELETE FROM parked p USING due WHERE p.id = due.id RETURNING p.id, p.alone`
+	// unparkAttempted takes those that were attempted before: WeChat's window for their repetition is running, so they
+	// do not wait behind a backlog that has never gone.
+	sqlUnparkAttempted = `
+		WITH due AS (
+			SELECT id FROM parked
+			WHERE account = $1 AND kind = $2 AND lane = $3 AND due_at <= $4 AND reason = 'backoff'
+			ORDER BY due_at LIMIT $5 FOR UPDATE SKIP LOCKED)
+		DELETE FROM parked p USING due WHERE p.id = due.id RETURNING p.id, p.alone`
+)
+
+// unpark takes due rows off the list. The answer says of each whether it travels alone.
+func (r *release) unpark(ctx context.Context, sql string, lane message.Lane, limit int) (map[message.ID]bool, error) {
+	rows, err := r.tx.Query(ctx, sql, r.account, string(r.budget.Kind), string(lane), r.now, limit)
 	if err != nil {
 		return nil, err
 	}
@@ -249,14 +262,17 @@ func (r *release) expire(ctx context.Context, ids [][16]byte) error {
 	}
 	_, err := r.tx.Exec(ctx, `
 		WITH ended AS (
-			UPDATE message AS m SET state = @state::text::message_state, reason = @reason::text::message_reason, finished_at = now()
+			UPDATE message AS m SET finished_at = now(),
+				state = CASE WHEN m.doubt THEN 'unknown' ELSE @state::text::message_state END,
+				reason = CASE WHEN m.doubt THEN 'in_doubt' ELSE @reason::text::message_reason END
 			FROM unnest(@ids::uuid[]) AS i (id)
 			WHERE i.id >= @first AND i.id <= @last AND m.id = i.id AND m.id >= ALL (ARRAY[@first::uuid]) AND m.id <= ALL (ARRAY[@last::uuid]) AND m.state = 'parked'
 			RETURNING m.id, m.claim, m.state, m.reason)
 		INSERT INTO event (message_id, claim, state, reason, note)
 		SELECT id, claim, state, reason, 'while it was parked' FROM ended`, pgx.NamedArgs{
 		"state": string(outcome.Expired), "reason": string(outcome.ReasonExpired),
-		"ids": ids, "first": ids[0], "last": ids[len(ids)-1]})
+		"ids": ids, "first": ids[0], "last": ids[len(ids)-1],
+	})
 	return err
 }
 

@@ -147,8 +147,10 @@ func (s *Store) deleteExpired(ctx context.Context, now time.Time, keep time.Dura
 				SELECT id FROM message_default WHERE id < $1 AND state NOT IN ` + live + ` ORDER BY id LIMIT $2) RETURNING id),
 			bodies AS (DELETE FROM message_body_default b USING old WHERE b.id = old.id)
 			DELETE FROM event_default e USING old WHERE e.message_id = old.id`, []any{bound, expiredRows}},
-		{`DELETE FROM mass_call WHERE id IN (SELECT id FROM mass_call WHERE id < $1 AND month < $3 LIMIT $2)`,
-			[]any{bound, expiredRows, int32(mass.MonthOf(before))}},
+		{
+			`DELETE FROM mass_call WHERE id IN (SELECT id FROM mass_call WHERE id < $1 AND month < $3 LIMIT $2)`,
+			[]any{bound, expiredRows, int32(mass.MonthOf(before))},
+		},
 		{`DELETE FROM mass_left_out WHERE (message, openid) IN (SELECT message, openid FROM mass_left_out WHERE message < $1 LIMIT $2)`, []any{bound, expiredRows}},
 		{`DELETE FROM rejected_task WHERE id IN (SELECT id FROM rejected_task WHERE at < $1 ORDER BY at LIMIT $2)`, []any{before, expiredRows}},
 		{`DELETE FROM pod p WHERE seen_at < $1 AND NOT EXISTS (SELECT FROM in_flight f WHERE f.pod = p.id)`, []any{before}},

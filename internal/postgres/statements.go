@@ -23,14 +23,16 @@ const (
 		WHERE i.id >= $2::uuid AND i.id <= $3::uuid AND m.id = i.id AND m.id >= ALL (ARRAY[$2::uuid]) AND m.id <= ALL (ARRAY[$3::uuid]) AND m.state = 'accepted'
 		RETURNING m.id, m.claim, m.attempt, m.doubt, m.first_intent_at, m.intent_at`
 
-	// verdictKnown decides about messages whose rows are there.
+	// verdictKnown decides about messages whose rows are there. One that an earlier attempt may have sent does not end
+	// by a verdict without a call: nobody can know (the answer's second column says so).
 	sqlVerdictKnown = `
-		UPDATE message AS m SET state = i.state::message_state, reason = i.reason::message_reason,
+		UPDATE message AS m SET state = CASE WHEN m.doubt AND i.ends THEN 'unknown' ELSE i.state::message_state END,
+			reason = CASE WHEN m.doubt AND i.ends THEN 'in_doubt' ELSE i.reason::message_reason END,
 			errcode = CASE WHEN i.errcode = 0 THEN m.errcode ELSE i.errcode END, doubt = m.doubt OR i.doubt,
 			finished_at = CASE WHEN i.ends THEN now() ELSE 'epoch' END
 		FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int4[], $5::bool[], $6::bool[]) AS i (id, state, reason, errcode, ends, doubt)
 		WHERE i.id >= $7::uuid AND i.id <= $8::uuid AND m.id = i.id AND m.id >= ALL (ARRAY[$7::uuid]) AND m.id <= ALL (ARRAY[$8::uuid]) AND m.state = 'accepted'
-		RETURNING m.id`
+		RETURNING m.id, m.doubt AND i.ends`
 
 	// copyClaims claims messages that have no row, which is cheaper than firstWrite by half; the times of intent are the
 	// columns' defaults. One row that is there fails the transaction, which is then repeated with firstWrite.
@@ -48,7 +50,9 @@ const (
 			i.claims::int4, CASE WHEN i.claims THEN $1 ELSE 0 END, i.errcode, 0, 0, i.claims::int4::int2, i.doubt
 		FROM unnest($2::uuid[], $3::uuid[], $4::int4[], $5::text[], $6::text[], $7::text[], $8::text[], $9::int4[], $10::bool[], $11::bool[], $12::bool[])
 			AS i (id, parcel, account, kind, lane, state, reason, errcode, claims, ends, doubt)
-		ON CONFLICT (id) DO UPDATE SET state = excluded.state, reason = excluded.reason,
+		ON CONFLICT (id) DO UPDATE SET
+			state = CASE WHEN m.doubt AND excluded.claim = 0 AND excluded.finished_at <> 'epoch' THEN 'unknown' ELSE excluded.state END,
+			reason = CASE WHEN m.doubt AND excluded.claim = 0 AND excluded.finished_at <> 'epoch' THEN 'in_doubt' ELSE excluded.reason END,
 			claim = m.claim + excluded.claim, attempt = m.attempt + excluded.attempt,
 			pod = CASE WHEN excluded.pod = 0 THEN m.pod ELSE excluded.pod END,
 			intent_at = greatest(m.intent_at, excluded.intent_at),
@@ -56,7 +60,7 @@ const (
 			finished_at = excluded.finished_at, doubt = m.doubt OR excluded.doubt,
 			errcode = CASE WHEN excluded.errcode = 0 THEN m.errcode ELSE excluded.errcode END
 		WHERE m.state = 'accepted'
-		RETURNING id, claim, attempt, doubt, first_intent_at, intent_at`
+		RETURNING id, claim, attempt, doubt, first_intent_at, intent_at, state = 'unknown'`
 
 	// bodies goes with firstWrite. Where the message has a row its body is there as well.
 	sqlBodies = `
@@ -78,7 +82,9 @@ const (
 			errcode = CASE WHEN i.errcode = 0 AND i.state <> 'sent' THEN m.errcode ELSE i.errcode END,
 			msgid = CASE WHEN i.msgid = 0 THEN m.msgid ELSE i.msgid END,
 			finished_at = CASE WHEN i.ends THEN now() ELSE 'epoch' END,
-			attempt = m.attempt - i.uncounted, doubt = m.doubt OR i.doubt
+			attempt = m.attempt - i.uncounted, doubt = m.doubt OR i.doubt,
+			-- WeChat's window for repeats counts from the first attempt that may have left.
+			first_intent_at = CASE WHEN i.ends OR m.doubt OR i.doubt THEN m.first_intent_at ELSE 'epoch' END
 		FROM unnest($1::uuid[], $2::int4[], $3::text[], $4::text[], $5::int4[], $6::int8[], $7::bool[], $8::int2[], $9::bool[])
 			AS i (id, claim, state, reason, errcode, msgid, ends, uncounted, doubt)
 		WHERE i.id >= $10::uuid AND i.id <= $11::uuid AND m.id = i.id AND m.id >= ALL (ARRAY[$10::uuid]) AND m.id <= ALL (ARRAY[$11::uuid]) AND m.state = 'sending' AND m.claim = i.claim
@@ -133,6 +139,8 @@ const (
 )
 
 // committerStatements are prepared in a committer's session.
-var committerStatements = []string{sqlBegin, sqlCommit, sqlRollback, sqlBeginBatch, sqlClaimKnown, sqlVerdictKnown,
+var committerStatements = []string{
+	sqlBegin, sqlCommit, sqlRollback, sqlBeginBatch, sqlClaimKnown, sqlVerdictKnown,
 	sqlCopyClaims, sqlCopyBodies, sqlFirstWrite, sqlBodies, sqlSettleSent, sqlSettle, sqlInFlight, sqlLanded, sqlParcels,
-	sqlEvidence, sqlEvents, sqlParked, sqlSuppress, sqlMassSent, sqlInsertKeys, sqlSelectKeys, sqlGranted, sqlStates}
+	sqlEvidence, sqlEvents, sqlParked, sqlSuppress, sqlMassSent, sqlInsertKeys, sqlSelectKeys, sqlGranted, sqlStates,
+}

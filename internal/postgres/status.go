@@ -69,8 +69,10 @@ func (s *Store) status(ctx context.Context, id message.ID) (Status, error) {
 			m.msgid, m.first_intent_at, m.intent_at, m.finished_at, p.due_at, `+bodySelect+`
 		FROM message m LEFT JOIN message_body b ON b.id = m.id LEFT JOIN parked p ON p.id = m.id
 		WHERE m.id = $1`, [16]byte(id)).
-		Scan(append([]any{&account, &m.Kind, &m.Lane, &st.State, &st.Reason, &parcel, &st.Attempts, &st.Claim, &st.Doubt, &st.ErrCode,
-			&st.MsgID, &st.FirstIntent, &st.Intent, &st.Finished, &due}, body.targets()...)...)
+		Scan(append([]any{
+			&account, &m.Kind, &m.Lane, &st.State, &st.Reason, &parcel, &st.Attempts, &st.Claim, &st.Doubt, &st.ErrCode,
+			&st.MsgID, &st.FirstIntent, &st.Intent, &st.Finished, &due,
+		}, body.targets()...)...)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return st, ErrNotFound
 	}
@@ -124,7 +126,7 @@ type CancelResult struct {
 	State     outcome.Status
 }
 
-// Cancel ends a message that is accepted or parked. One that is being sent, or has ended, stays what it is; the
+// Cancel ends a message that is accepted or parked. One that an earlier attempt may have sent ends unknown. One that is being sent, or has ended, stays what it is; the
 // result says what. The error wraps [ErrNotFound] where there is no row.
 func (s *Store) Cancel(ctx context.Context, id message.ID) (CancelResult, error) {
 	var r CancelResult
@@ -135,9 +137,11 @@ func (s *Store) Cancel(ctx context.Context, id message.ID) (CancelResult, error)
 			return err
 		}
 		var claim int32
+		var reason outcome.Reason
 		err := tx.QueryRow(ctx, `
-			UPDATE message SET state = 'cancelled', reason = 'cancelled', finished_at = now()
-			WHERE id = $1 AND state IN ('accepted', 'parked') RETURNING claim`, [16]byte(id)).Scan(&claim)
+			UPDATE message SET state = CASE WHEN doubt THEN 'unknown' ELSE 'cancelled'::message_state END,
+				reason = CASE WHEN doubt THEN 'in_doubt' ELSE 'cancelled'::message_reason END, finished_at = now()
+			WHERE id = $1 AND state IN ('accepted', 'parked') RETURNING claim, state::text, reason::text`, [16]byte(id)).Scan(&claim, &r.State, &reason)
 		if errors.Is(err, pgx.ErrNoRows) {
 			err = tx.QueryRow(ctx, `SELECT state::text FROM message WHERE id = $1`, [16]byte(id)).Scan(&r.State)
 			if errors.Is(err, pgx.ErrNoRows) {
@@ -148,8 +152,10 @@ func (s *Store) Cancel(ctx context.Context, id message.ID) (CancelResult, error)
 		if err != nil {
 			return err
 		}
-		r = CancelResult{Cancelled: true, State: outcome.Cancelled}
-		_, err = tx.Exec(ctx, `INSERT INTO event (message_id, claim, state, reason) VALUES ($1, $2, 'cancelled', 'cancelled')`, [16]byte(id), claim)
+		r.Cancelled = r.State == outcome.Cancelled
+		_, err = tx.Exec(ctx, `
+			INSERT INTO event (message_id, claim, state, reason, note) VALUES ($1, $2, $3::text::message_state, $4::text::message_reason, 'by cancel')`,
+			[16]byte(id), claim, string(r.State), string(reason))
 		return err
 	})
 	if err != nil {

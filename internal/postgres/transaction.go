@@ -224,14 +224,17 @@ func (t *transaction) granted(v [][]byte) {
 	}
 	o.took = true
 	if o.kind != opClaim {
+		o.stayInDoubt(v[6])
 		return
 	}
 	if verdict := o.verdict(); verdict.Decided() {
 		o.claim = Claim{Verdict: verdict}
 		return
 	}
-	o.claim = Claim{OK: true, Number: readInt4(v[1]), Attempt: readInt2(v[2]), Doubt: readBool(v[3]),
-		FirstIntent: instant(v[4]), Intent: instant(v[5]), Asked: t.began, batch: t.committer.number}
+	o.claim = Claim{
+		OK: true, Number: readInt4(v[1]), Attempt: readInt2(v[2]), Doubt: readBool(v[3]),
+		FirstIntent: instant(v[4]), Intent: instant(v[5]), Asked: t.began, batch: t.committer.number,
+	}
 }
 
 func (t *transaction) verdictKnown() {
@@ -253,7 +256,23 @@ func (t *transaction) verdictKnown() {
 		}
 	}
 	if c.rows() > 0 {
-		t.session().send(sqlVerdictKnown, x.parameters(c, bounds), func(v [][]byte) { t.knownHits++; t.tookEffect(v) }, nil)
+		t.session().send(sqlVerdictKnown, x.parameters(c, bounds), func(v [][]byte) { t.knownHits++; t.decided(v) }, nil)
+	}
+}
+
+// decided reads a row of verdictKnown.
+func (t *transaction) decided(v [][]byte) {
+	if o := t.byID[readUUID(v[0])]; o != nil {
+		o.took = true
+		o.stayInDoubt(v[1])
+	}
+}
+
+// stayInDoubt turns a verdict that ended a message in doubt into what was written: unknown, and nothing follows.
+func (o *op) stayInDoubt(written []byte) {
+	if readBool(written) {
+		o.out.Status, o.out.Reason = outcome.Unknown, outcome.InDoubt
+		o.effects = Effects{Note: o.effects.Note}
 	}
 }
 

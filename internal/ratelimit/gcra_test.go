@@ -58,8 +58,10 @@ func TestRedisSetBackLearnsWhatWasSpentSince(t *testing.T) {
 	day := dayOf(now)
 	open, _ := Limits{PerSecond: 1e6}.intervals()
 	ask := func(c *core, seq, spent, acked, held int64) grant {
-		g, err := c.lease(now, day, request{holder: "pod", seq: seq, spent: spent, acked: acked, held: held, want: 10,
-			perDay: 1000, open: open.Nanoseconds(), rebuilt: true})
+		g, err := c.lease(now, day, request{
+			holder: "pod", seq: seq, spent: spent, acked: acked, held: held, want: 10,
+			perDay: 1000, open: open.Nanoseconds(), rebuilt: true,
+		})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -117,6 +117,7 @@ CREATE TABLE parked (
     alone   bool           NOT NULL
 ) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
 CREATE INDEX parked_due ON parked (account, kind, lane, due_at);
+CREATE INDEX parked_attempted ON parked (account, kind, lane, due_at) WHERE reason = 'backoff';
 COMMENT ON TABLE parked IS 'The releaser''s work list: one row for each message in state parked.';
 COMMENT ON COLUMN parked.alone IS 'Travels in a parcel of its own.';
 
