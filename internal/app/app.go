@@ -39,8 +39,8 @@ type Options struct {
 
 // Run is a worker: it dispatches until ctx ends, then drains and returns.
 func Run(ctx context.Context, c *config.Config, o Options) error {
-	if os.Getenv("GOGC") == "" { // a worker's live memory is small and its garbage much: half the collections
-		debug.SetGCPercent(200)
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(150) // live memory is small and garbage much: fewer collections, within 64 MiB in all
 	}
 	w := &pod{config: c, options: o, log: o.Log, accounts: newAccounts(c)}
 	defer w.close()

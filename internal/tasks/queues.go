@@ -64,7 +64,7 @@ func Classes() []Class {
 	return []Class{
 		{Name: "urgent", Queues: []string{urgentQueue}, Concurrency: 32, Poll: 10 * time.Millisecond, PollDelayed: time.Second},
 		{Name: "normal", Queues: []string{normalQueue}, Concurrency: 30, Poll: 100 * time.Millisecond, PollDelayed: time.Second},
-		{Name: "bulk", Queues: bulk, Concurrency: 16, Poll: 500 * time.Millisecond, PollDelayed: 2 * time.Second},
+		{Name: "bulk", Queues: bulk, Concurrency: 12, Poll: 500 * time.Millisecond, PollDelayed: 2 * time.Second},
 		{Name: "mass", Queues: []string{massQueue}, Concurrency: 2, Poll: time.Second, PollDelayed: 5 * time.Second},
 	}
 }
