@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -48,11 +49,12 @@ func runLimit(ctx context.Context, f childFlags) error {
 				if n >= f.N {
 					return
 				}
-				if err := post(wire(n)); err != nil {
+				msgid, err := post(wire(n))
+				if err != nil {
 					failed <- err
 					return
 				}
-				rows <- outcomeRow{n: n, msgid: int64(n)}
+				rows <- outcomeRow{n: n, msgid: msgid}
 			}
 		})
 	}
@@ -73,21 +75,25 @@ func runLimit(ctx context.Context, f childFlags) error {
 
 const sendPath = "/cgi-bin/message/template/send?access_token=bench-token-0123456789"
 
-func postWithNetHTTP(url string, c int) func([]byte) error {
+func postWithNetHTTP(url string, c int) func([]byte) (int64, error) {
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: c, MaxIdleConns: c}, Timeout: 10 * time.Second}
-	return func(body []byte) error {
+	return func(body []byte) (int64, error) {
 		reply, err := client.Post(url+sendPath, "application/json", bytes.NewReader(body))
 		if err != nil {
-			return err
+			return 0, err
 		}
 		defer reply.Body.Close()
-		return accepted(io.ReadAll(reply.Body))
+		answer, err := io.ReadAll(reply.Body)
+		if err != nil {
+			return 0, err
+		}
+		return accepted(answer)
 	}
 }
 
-func postWithFastHTTP(url string, c int) func([]byte) error {
+func postWithFastHTTP(url string, c int) func([]byte) (int64, error) {
 	client := &fasthttp.Client{MaxConnsPerHost: c, ReadTimeout: 10 * time.Second, NoDefaultUserAgentHeader: true, MaxIdemponentCallAttempts: 1}
-	return func(body []byte) error {
+	return func(body []byte) (int64, error) {
 		request, reply := fasthttp.AcquireRequest(), fasthttp.AcquireResponse()
 		defer fasthttp.ReleaseRequest(request)
 		defer fasthttp.ReleaseResponse(reply)
@@ -96,17 +102,26 @@ func postWithFastHTTP(url string, c int) func([]byte) error {
 		request.Header.SetContentType("application/json")
 		request.SetBodyRaw(body)
 		if err := client.Do(request, reply); err != nil {
-			return err
+			return 0, err
 		}
-		return accepted(reply.Body(), nil)
+		return accepted(reply.Body())
 	}
 }
 
-func accepted(body []byte, err error) error {
-	if err == nil && !bytes.HasPrefix(body, []byte(`{"errcode":0,`)) {
-		return fmt.Errorf("the stub answered %.100s", body)
+// accepted reads WeChat's answer as any sender must.
+func accepted(body []byte) (msgid int64, err error) {
+	var answer struct {
+		ErrCode int    `json:"errcode"`
+		ErrMsg  string `json:"errmsg"`
+		MsgID   int64  `json:"msgid"`
 	}
-	return err
+	if err := json.Unmarshal(body, &answer); err != nil {
+		return 0, err
+	}
+	if answer.ErrCode != 0 {
+		return 0, fmt.Errorf("the stub answered %d %s", answer.ErrCode, answer.ErrMsg)
+	}
+	return answer.MsgID, nil
 }
 
 // copyOutcomes writes rows by COPY, up to 1,000 at a time.

@@ -136,7 +136,7 @@ func (w *pod) build(ctx context.Context) error {
 		return err
 	}
 	w.enqueuer = enqueuer
-	w.crew = worker.NewCrew(inHandPerSender*w.config.Worker.Senders + message.MaxParcel)
+	w.crew = worker.NewCrew(pipeline.InHand(w.config.Worker.Senders))
 	ledger := ledger{store: w.store, committer: w.committer, accounts: w.accounts, refused: w.refused}
 	w.servers = worker.NewServers(w.queue, &worker.Handler{
 		Pipeline: pipeline.New(pipeline.Deps{
@@ -158,10 +158,6 @@ func (w *pod) build(ctx context.Context) error {
 	}, w.log)
 	return nil
 }
-
-// inHandPerSender is how many messages a pod works on for each of its senders: while some are on the wire, others
-// are claimed and settled.
-const inHandPerSender = 4
 
 // run starts everything and waits. The loops that the servers stand on outlive them.
 func (w *pod) run(ctx context.Context) error {

@@ -15,14 +15,22 @@ type Senders struct {
 	ahead line // claims of messages with a client id: in flight, or next
 }
 
+// claimsAhead is how many messages with a client id may be claimed beside those on the wire: one batch of the
+// ledger, so that a commit carries many.
+const claimsAhead = 256
+
 // NewSenders makes n senders, of which a tenth (one at least, if n > 1) is kept for urgent messages.
 func NewSenders(n int) *Senders {
 	kept := n / 10
 	if kept == 0 && n > 1 {
 		kept = 1
 	}
-	return &Senders{wire: newLine(n, kept), ahead: newLine(2*n+kept, kept)}
+	return &Senders{wire: newLine(n, kept), ahead: newLine(n+claimsAhead, kept)}
 }
+
+// InHand is how many messages a pod with n senders should work on at a time: those on the wire, those claimed
+// ahead, and as many again that are guarded or settled meanwhile.
+func InHand(n int) int { return 3*n + claimsAhead }
 
 // InFlight is how many calls are being made now.
 func (s *Senders) InFlight() int { return s.wire.taken() }
