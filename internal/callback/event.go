@@ -27,6 +27,9 @@ const (
 	eventNoticeSent   = "subscribe_msg_sent_event"
 )
 
+// maxOpenID is far beyond an openid, which has 28 characters.
+const maxOpenID = 64
+
 // scenePrefix stands before a QR code's scene in the EventKey of subscribe, not in that of SCAN.
 const scenePrefix = "qrscene_"
 
@@ -55,9 +58,9 @@ const (
 
 // A Meaning is what a push changes.
 type Meaning struct {
-	Key      string // equal for repetitions of one push; unique within the account; 32 hex digits, no openid in it
-	User     message.OpenID
-	At       time.Time // CreateTime: the order in which things happened, however they arrive
+	Key      string         // equal for repetitions of one push; unique within the account; 32 hex digits, no openid in it
+	User     message.OpenID // empty where the push names none, as of a mass job
+	At       time.Time      // CreateTime: the order in which things happened, however they arrive
 	Trigger  Trigger
 	Presence Presence
 	Scene    string   // of the QR code of a follow or scan
@@ -77,10 +80,19 @@ type Choice struct {
 // Meaning is what the push changes. It depends on the push alone.
 func (p *Push) Meaning() Meaning {
 	m := Meaning{Key: p.key(), User: p.FromUserName, At: p.CreateTime, Known: true}
-	if p.MsgType != typeEvent {
+	if p.MsgType == typeEvent {
+		p.fromEvent(&m)
+	} else {
 		p.fromMessage(&m)
-		return m
 	}
+	if !isToken(string(m.User), maxOpenID) { // nobody's window, nobody's choice; a receipt has its MsgID
+		m.User, m.Trigger, m.Presence, m.Choices = "", NoTrigger, NoPresence, nil
+	}
+	return m
+}
+
+// fromEvent is the meaning of an event.
+func (p *Push) fromEvent(m *Meaning) {
 	switch strings.ToLower(p.Event) {
 	case eventFollow:
 		// With a QR code's scene it is one action, not two.
@@ -106,7 +118,6 @@ func (p *Push) Meaning() Meaning {
 	default:
 		m.Known = false
 	}
-	return m
 }
 
 // fromMessage is the meaning of a user's message. A tap on an item of a msgmenu comes as a text and opens what a menu

@@ -150,6 +150,20 @@ func TestMeanings(t *testing.T) {
 	}
 }
 
+func TestPushesOfNobodyChangeNoUser(t *testing.T) {
+	for _, user := range []string{"", "o A", "o\u00e9", strings.Repeat("o", 65)} {
+		for _, body := range []string{words("<MsgId>1</MsgId>"), event("subscribe", ""), event("unsubscribe", "")} {
+			m := meaning(t, strings.Replace(body, "oABC", user, 1))
+			if m.User != "" || m.Trigger != NoTrigger || m.Presence != NoPresence {
+				t.Errorf("user %q: got %+v", user, m)
+			}
+		}
+	}
+	if m := meaning(t, strings.Replace(noticesXML, "oABC", "", 1)); len(m.Receipts) != 2 {
+		t.Errorf("the receipts are lost: %+v", m)
+	}
+}
+
 func TestMassStatuses(t *testing.T) {
 	for _, c := range []struct {
 		status string
