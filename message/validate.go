@@ -85,10 +85,34 @@ func (m *Message) Defaults(batch bool) {
 }
 
 func (m *Message) compactBody() {
+	if tight(m.Body) {
+		return
+	}
 	c := newCompactor(m.Body)
 	defer c.free()
 	if c.wholeObject(); !c.failed && !bytes.Equal(c.out, m.Body) {
 		m.Body = bytes.Clone(c.out)
+	}
+}
+
+// tight says that there is nothing for [Compact] to take out of body, as in all that [Parse] made but for strings
+// with an escape. It leaps over strings, which makes it far quicker than a walk.
+func tight(body []byte) bool {
+	if bytes.IndexByte(body, '\\') >= 0 {
+		return false
+	}
+	for inString := false; ; inString = !inString {
+		n := bytes.IndexByte(body, '"')
+		if n < 0 {
+			n = len(body)
+		}
+		if !inString && hasSpace(body[:n]) {
+			return false
+		}
+		if n == len(body) {
+			return true
+		}
+		body = body[n+1:]
 	}
 }
 
