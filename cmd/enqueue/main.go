@@ -9,9 +9,11 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/redis/go-redis/v9/logging"
 
 	"github.com/hongyan-dispatch/hongyan/client"
@@ -59,10 +61,18 @@ func complain(stderr io.Writer, err error) int {
 	if err == nil {
 		return exitDone
 	}
+	bad := isBadInput(err)
 	if _, silent := errors.AsType[reported](err); !silent {
-		_, _ = fmt.Fprintln(stderr, "enqueue:", err)
+		text := err.Error()
+		if !bad { // those may have a line for each mistake; pgx has one for each address that it tried
+			text = strings.Join(strings.Fields(text), " ")
+		}
+		if _, away := errors.AsType[*pgconn.ConnectError](err); away || errors.Is(err, client.ErrUnavailable) {
+			text += " (see worker check)"
+		}
+		_, _ = fmt.Fprintln(stderr, "enqueue:", text)
 	}
-	if isBadInput(err) {
+	if bad {
 		return exitBadInput
 	}
 	return exitFailed
@@ -95,6 +105,9 @@ func usage(err error) error {
 		if command := parse.Context.Selected(); command != nil {
 			help = command.FullPath() + " --help"
 		}
+	}
+	if flag, _, missing := strings.Cut(err.Error(), ": expected "); missing && strings.HasSuffix(err.Error(), "(<EOL>)") {
+		return refuse("%s: wants a value (see %s)", flag, help)
 	}
 	return refuse("%w (see %s)", err, help)
 }
