@@ -58,13 +58,16 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return 0
 	}
 	if err != nil {
-		return complain(stderr, 2, err)
+		return complain(stderr, 2, fmt.Errorf("%w (see wechatsim --help)", err))
 	}
 	sim, err := f.simulator()
 	if err != nil {
 		return complain(stderr, 2, err)
 	}
 	defer sim.Close()
+	if _, _, err := net.SplitHostPort(f.Listen); err != nil {
+		return complain(stderr, 2, fmt.Errorf("--listen: want HOST:PORT, such as 127.0.0.1:8090: %w", err))
+	}
 	listener, err := net.Listen("tcp", f.Listen)
 	if err != nil {
 		return complain(stderr, 1, err)
@@ -87,7 +90,7 @@ func (f *flags) simulator() (*wechattest.Sim, error) {
 	if f.Scenario != "" {
 		var err error
 		if text, err = os.ReadFile(f.Scenario); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("--scenario: %w", err)
 		}
 	}
 	scenario, err := wechattest.ReadScenario(bytes.NewReader(text))

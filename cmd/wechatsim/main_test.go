@@ -82,6 +82,7 @@ func TestBadInputEndsWith2AndOneLine(t *testing.T) {
 		args []string
 		says string
 	}{
+		"an address":            {[]string{"--listen", "8090"}, "--listen: want HOST:PORT"},
 		"an unknown flag":       {[]string{"--port", "1"}, "unknown flag --port"},
 		"an argument":           {[]string{"now"}, "unexpected argument now"},
 		"a bad latency":         {[]string{"--latency", "soon"}, `latency "soon"`},
