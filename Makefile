@@ -17,7 +17,8 @@ build: ## Build every command into bin/
 
 demo: ## Send 2,000 messages through private servers and a simulator: ARGS=--stay keeps it running
 	@tools/deps.sh redis postgres || tools/deps.sh postgres # the demo can do without redis-server
-	$(GO) run ./cmd/demo $(ARGS)
+	$(GO) build -o bin/demo ./cmd/demo # not go run, which makes a failure of every Ctrl-C
+	@bin/demo $(ARGS)
 
 test: deps ## Run all tests with the race detector, against real servers of their own
 	$(GO) test $$(tools/race.sh) ./...
