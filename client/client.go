@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -122,9 +124,25 @@ func (c *Client) account(name string) (Account, error) {
 	}
 	a, known := c.accounts[name]
 	if !known || name == "" {
-		return Account{}, message.Invalid{{Path: "account", Rule: "want one of the configured accounts", Got: fmt.Sprintf("%q", name)}}
+		return Account{}, message.Invalid{{Path: "account", Rule: "want one of the configured accounts: " + c.names(), Got: fmt.Sprintf("%q", name)}}
 	}
 	return a, nil
+}
+
+// names lists the first few accounts.
+func (c *Client) names() string {
+	const few = 8
+	names := []string{}
+	for key, a := range c.accounts {
+		if key == a.Name {
+			names = append(names, key)
+		}
+	}
+	slices.Sort(names)
+	if len(names) > few {
+		names = append(names[:few], "…")
+	}
+	return strings.Join(names, ", ")
 }
 
 // fresh is how long an answer of Redis lets us believe that the next call will be answered too.
