@@ -165,6 +165,21 @@ func TestDefaults(t *testing.T) {
 			t.Errorf("got %s, %v; want %s", m.Body, m.Validate(noon), want)
 		}
 	})
+	t.Run("white space goes, but for that in strings", func(t *testing.T) {
+		for body, want := range map[string]string{
+			`{"a":"b c"}`:          `{"a":"b c"}`,
+			`{"a" :"b c"}`:         `{"a":"b c"}`,
+			"{\"a\":[1,\n2]}":      `{"a":[1,2]}`,
+			`{"a":"\" ","b": "c"}`: `{"a":"\" ","b":"c"}`,
+			`{"a":"\/"}`:           `{"a":"/"}`,
+			`{"a":1} `:             `{"a":1}`,
+		} {
+			m := &Message{Body: json.RawMessage(body)}
+			if m.Defaults(false); string(m.Body) != want {
+				t.Errorf("%s: got %s, want %s", body, m.Body, want)
+			}
+		}
+	})
 	t.Run("a body that is not JSON is left for Validate", func(t *testing.T) {
 		m := &Message{Body: json.RawMessage(`{`)}
 		if m.Defaults(false); string(m.Body) != `{` {
