@@ -43,7 +43,7 @@ func claimOf(c postgres.Claim) pipeline.Claim {
 
 // Settle writes the outcome under the attempt's claim, or as a verdict where it has none.
 func (l ledger) Settle(ctx context.Context, a *pipeline.Attempt, o outcome.Outcome) error {
-	effects := postgres.Effects{Fallback: a.Effects.Fallback, Doubt: a.Effects.Doubt}
+	effects := postgres.Effects{Fallback: a.Effects.Fallback, Doubt: a.Effects.Doubt, Alone: a.Effects.Alone, Note: a.Effects.Note}
 	if a.Effects.Suppress {
 		effects.Suppress = &postgres.Suppression{OpenID: a.Message.To, TemplateID: a.Effects.TemplateID, ErrCode: o.ErrCode}
 	}

@@ -73,6 +73,8 @@ type Effects struct {
 	Suppress   bool   // the user refuses messages
 	TemplateID string // Suppress: of this template only
 	Fallback   *message.Message
-	Doubt      bool // the row is marked: it ends only sent or unknown
-	RefundMass bool // the mass caps that the claim took are given back
+	Doubt      bool   // the row is marked: it ends only sent or unknown
+	RefundMass bool   // the mass caps that the claim took are given back
+	Alone      bool   // parked: it travels in a parcel of its own
+	Note       string // for its timeline
 }

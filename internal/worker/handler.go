@@ -87,7 +87,11 @@ func (h *Handler) ProcessTask(ctx context.Context, t *asynq.Task) error {
 	if err != nil {
 		return h.reject(ctx, t, err)
 	}
-	if err := h.each(ctx, parcel); err != nil {
+	see := h.each
+	if lost, _ := asynq.GetRetryCount(ctx); lost >= maxLost {
+		see = h.separate
+	}
+	if err := see(ctx, parcel); err != nil {
 		return err // at least one fate could not be written: the parcel comes back
 	}
 	h.Ledger.ParcelDone(ctx, parcel.ID)
