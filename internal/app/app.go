@@ -180,6 +180,7 @@ func (w *pod) run(ctx context.Context) error {
 	context.AfterFunc(base, unserve) // a loop that fails takes the servers down with it
 	front.Go(func() error { return w.board.ProbeAccounts(serving, w.probe, failed("probe account")) })
 	front.Go(func() error { return w.lead(serving) })
+	front.Go(func() error { return w.heal(serving) })
 	front.Go(func() error { return w.keepHouse(serving) })
 	front.Go(func() error { return w.servers.Run(serving) })
 	if w.options.Ready != nil {

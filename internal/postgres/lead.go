@@ -12,7 +12,7 @@ import (
 const leadEvery = time.Second
 
 // Lead runs work in one process at a time, over all pods: in the one that holds an advisory lock of this name. The
-// lock goes with its session, so a dead leader is followed within seconds. work's context ends when the session is
+// lock goes with its session, so a dead or frozen leader is followed within seconds. work's context ends when the session is
 // lost. Lead returns when ctx ends.
 func (s *Store) Lead(ctx context.Context, name string, work func(context.Context) error, failed func(error)) error {
 	h := fnv.New64a()
@@ -38,6 +38,10 @@ func (s *Store) leadOnce(ctx context.Context, lock int64, work func(context.Cont
 		return err
 	}
 	defer unlock(ctx, session, lock)
+	// A frozen process keeps its session, and would keep the lock: Postgres ends a session that says nothing.
+	if _, err := session.Exec(ctx, `SET idle_session_timeout = '10s'`); err != nil {
+		return err
+	}
 	leading, resign := context.WithCancel(ctx)
 	done := make(chan error, 1)
 	go func() { done <- work(leading) }()
@@ -62,7 +66,7 @@ func (s *Store) leadOnce(ctx context.Context, lock int64, work func(context.Cont
 func unlock(ctx context.Context, session *pgxpool.Conn, lock int64) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
-	if _, err := session.Exec(ctx, `SELECT pg_advisory_unlock($1)`, lock); err != nil {
+	if _, err := session.Exec(ctx, `SELECT pg_advisory_unlock($1), set_config('idle_session_timeout', '0', false)`, lock); err != nil {
 		_ = session.Conn().Close(ctx)
 	}
 }
