@@ -48,6 +48,11 @@ func send(d Deps) Stage {
 			}
 			defer release()
 		}
+		// The token may have been replaced while the message stood in line: with the old one it would be one more
+		// refused call, which counts.
+		if token, err := d.Tokens.Token(ctx, a.Account.AppID); err == nil {
+			a.token = token
+		}
 		if err := a.quota.Ready(ctx); err != nil {
 			return a.unsent(err), nil
 		}

@@ -14,10 +14,11 @@ import (
 	"github.com/hongyan-dispatch/hongyan/outcome"
 )
 
+// The token is asked for twice: without one nothing is claimed, and one that was replaced meanwhile is not sent.
 func TestTheWholeWay(t *testing.T) {
 	for kind, want := range map[message.Kind][]string{
-		message.Template: {"suppressed", "look", "token", "take", "claim", "call", "passed"},
-		message.Custom:   {"suppressed", "look", "token", "looked", "reserve", "take", "claim", "call", "passed", "confirm"},
+		message.Template: {"suppressed", "look", "token", "take", "claim", "token", "call", "passed"},
+		message.Custom:   {"suppressed", "look", "token", "looked", "reserve", "take", "claim", "token", "call", "passed", "confirm"},
 	} {
 		w := newWorld()
 		o, err := w.run(t, w.attempt(kind))
