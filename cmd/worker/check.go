@@ -3,10 +3,12 @@ package main
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 
 	"github.com/hongyan-dispatch/hongyan/internal/app"
 	"github.com/hongyan-dispatch/hongyan/internal/config"
+	"github.com/hongyan-dispatch/hongyan/internal/telemetry"
 )
 
 // errFindings says that the check found what must be mended; it has printed it.
@@ -19,10 +21,11 @@ func (checkCommand) Run(i invocation) error {
 	if err != nil {
 		return err
 	}
+	telemetry.RedisTo(slog.New(slog.DiscardHandler)) // what it says is in the findings
 	bad := 0
 	app.Check(i.ctx, c, func(f app.Finding) {
 		mark := map[app.Severity]string{app.Fine: "ok  ", app.Advice: "note", app.Fault: "BAD "}[f.Severity]
-		fmt.Fprintf(i.stdout, "%s  %s: %s\n", mark, f.Subject, f.Text)
+		fmt.Fprintf(i.stdout, "%s  %s: %s\n", mark, f.Subject, oneLine(f.Text))
 		if f.Remedy != "" {
 			fmt.Fprintf(i.stdout, "      → %s\n", f.Remedy)
 		}

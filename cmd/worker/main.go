@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 	"time"
 
@@ -85,10 +86,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case errors.Is(err, errFindings):
 		return exitFailed
 	default:
-		fmt.Fprintf(stderr, "worker: %v\n", err)
+		fmt.Fprintf(stderr, "worker: %s\n", oneLine(err.Error()))
 		return exitFailed
 	}
 }
+
+// oneLine is an error on one line: pgx gives each address that it tried a line of its own.
+func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
 
 type runCommand struct{}
 
@@ -98,6 +102,7 @@ func (runCommand) Run(i invocation) error {
 		return err
 	}
 	log := telemetry.Logger(i.stderr, c.Log.Level, c.Log.Format)
+	telemetry.RedisTo(log)
 	metrics := telemetry.NewMetrics()
 	ready := func() { log.Info("dispatching", "accounts", len(c.Accounts), "senders", c.Worker.Senders) }
 	serve, err := telemetry.Serve(c.Worker.MetricsListen, metrics)
