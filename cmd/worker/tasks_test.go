@@ -1,0 +1,130 @@
+package main
+
+import (
+	"testing"
+	"time"
+
+	"github.com/hibiken/asynq"
+
+	"github.com/hongyan-dispatch/hongyan/internal/tasks"
+	"github.com/hongyan-dispatch/hongyan/internal/wechattest"
+	"github.com/hongyan-dispatch/hongyan/message"
+)
+
+func TestKeysWithoutLedger(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, shop())
+	f.start(3)
+	first, other := template("shop", 1), template("shop", 2)
+	first.Key, other.Key = "order-1-paid", "order-1-paid"
+	one, another := f.handOver(), f.handOver()
+	f.enqueueBy(one, first)
+	f.await(30*time.Second, map[string]int{"sent": 1}, "true")
+	f.enqueueBy(another, first, first)
+	f.enqueueBy(one, other)
+	f.await(30*time.Second, map[string]int{"sent": 1, "skipped duplicate": 2, "failed key_conflict": 1}, "true")
+	f.accepts(wechattest.PathTemplate, 1)
+
+	// At the same instant, over three workers.
+	race := template("shop", 3)
+	race.Key = "order-3-paid"
+	for range 10 {
+		f.enqueueBy(f.handOver(), race)
+	}
+	f.await(30*time.Second, map[string]int{"sent": 1, "skipped duplicate": 9}, "key = $1", race.Key)
+	f.accepts(wechattest.PathTemplate, 2)
+}
+
+func TestBadTasks(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, shop())
+	rdb, err := tasks.Redis(f.redis)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rdb.Close()
+	queue := asynq.NewClientFromRedisClient(rdb)
+	f.start(2)
+	for _, bad := range []*asynq.Task{
+		asynq.NewTask(tasks.TypeSend, []byte("\x01garbage that no producer wrote")),
+		asynq.NewTask(tasks.TypeSend, nil),
+		asynq.NewTask("message:sned", []byte(`{"hello":"world"}`)),
+	} {
+		for _, q := range []string{"urgent", "normal", "bulk:3", "mass"} {
+			if _, err := queue.EnqueueContext(t.Context(), bad, asynq.Queue(q)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	stranger := template("nobody", 1)
+	f.enqueueBy(f.handOver(), stranger, template("shop", 2))
+	eventually(t, 30*time.Second, "12 rejected tasks", func() bool {
+		return f.number("SELECT count(*)::int FROM rejected_task") == 12
+	})
+	f.await(30*time.Second, map[string]int{"sent": 1, "failed invalid": 1}, "true")
+	if n := f.number("SELECT count(*)::int FROM rejected_task WHERE reason <> '' AND queue <> '' AND task <> '' AND type <> ''"); n != 12 {
+		t.Errorf("%d rejected tasks say why, want 12", n)
+	}
+	f.nothingLeftInQueues()
+}
+
+// nothingLeftInQueues waits until the queues are empty, and checks that asynq archived and retries nothing.
+func (f *fleet) nothingLeftInQueues() {
+	f.Helper()
+	rdb, err := tasks.Redis(f.redis)
+	if err != nil {
+		f.Fatal(err)
+	}
+	defer rdb.Close()
+	inspector := asynq.NewInspectorFromRedisClient(rdb)
+	var left asynq.QueueInfo
+	sum := func() (n int) {
+		left = asynq.QueueInfo{}
+		queues, err := inspector.Queues()
+		if err != nil {
+			f.Fatal(err)
+		}
+		for _, q := range queues {
+			info, err := inspector.GetQueueInfo(q)
+			if err != nil {
+				f.Fatal(err)
+			}
+			left.Pending, left.Active, left.Scheduled = left.Pending+info.Pending, left.Active+info.Active, left.Scheduled+info.Scheduled
+			left.Retry, left.Archived = left.Retry+info.Retry, left.Archived+info.Archived
+		}
+		return left.Pending + left.Active + left.Scheduled
+	}
+	eventually(f, 10*time.Second, "end of the queues", func() bool { return sum() == 0 })
+	if left.Retry+left.Archived > 0 {
+		f.Errorf("asynq has %d tasks to retry and %d archived, want none", left.Retry, left.Archived)
+	}
+}
+
+func TestExpiry(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, shop())
+	later, over := template("shop", 1), template("shop", 2)
+	later.NotBefore = time.Now().Add(6 * time.Second)
+	over.ExpiresAt = time.Now().Add(time.Second)
+	f.enqueue(later, over)
+	eventually(t, 5*time.Second, "expiry", func() bool { return time.Now().After(over.ExpiresAt) })
+	f.start(1)
+	f.await(30*time.Second, map[string]int{"expired expired": 1, "parked not_before": 1}, "true")
+	f.await(30*time.Second, map[string]int{"expired expired": 1, "sent": 1}, "true")
+	if sent := f.sim.AllAccepts(); len(sent) != 1 || sent[0].At.Before(later.NotBefore.Add(-time.Second)) {
+		t.Errorf("got sends %v, want one, not before %v", sent, later.NotBefore)
+	}
+}
+
+// mixed is n messages of two kinds, to n users.
+func mixed(n int) []message.Message {
+	all := make([]message.Message, n)
+	for i := range all {
+		if i%4 == 0 {
+			all[i] = custom("shop", i)
+		} else {
+			all[i] = template("shop", i)
+		}
+	}
+	return all
+}
