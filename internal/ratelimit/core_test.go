@@ -201,3 +201,26 @@ func TestNoPodCanPassTheDaysLimit(t *testing.T) {
 		})
 	})
 }
+
+func TestSyncWhileTokensAreOut(t *testing.T) {
+	l := ledger{used: 100, leased: 40, holders: map[string]*holding{"dead": {lapsed: 20}}}
+	l.used += 20 // the dead one's
+	for _, step := range []struct {
+		claim       string
+		leased      int64
+		used        int64 // by WeChat's count
+		other, ours int64
+	}{
+		{"what the dead held stays in doubt while others' tokens are out", 40, 130, 20, 100},
+		{"what others use shows beyond all that is out", 40, 170, 30, 100},
+		{"WeChat's count is exact when nothing is out", 0, 112, 12, 100},
+		{"calls that are spent and not reported are not taken for others'", 40, 150, 12, 100},
+		{"a count that was cleared clears what others used", 40, 0, 0, 100},
+	} {
+		l.leased = step.leased
+		l.sync(step.used)
+		if l.other != step.other || l.used != step.ours {
+			t.Errorf("%s: others used %d and we %d, want %d and %d", step.claim, l.other, l.used, step.other, step.ours)
+		}
+	}
+}

@@ -8,7 +8,7 @@ package ratelimit
 type ledger struct {
 	used    int64 // spent, and lapsed
 	leased  int64 // Σ of the holders'
-	other   int64 // spent by others on this account: what WeChat counted beyond used at the last sync
+	other   int64 // spent by others on this account: what WeChat counted beyond ours at the last sync
 	holders map[string]*holding
 }
 
@@ -76,12 +76,15 @@ func (l *ledger) grant(want, left, pods int64) int64 {
 	return max(0, min(want, left, max(1, left/(20*pods))))
 }
 
-// sync takes WeChat's own count. Tokens of the dead are no longer in doubt: WeChat has counted what they
-// spent.
+// sync takes WeChat's own count, in which stands some of what holders hold: spent, and not reported yet. What
+// others use is thus known within what is leased; of that range it takes what is nearest to what was believed
+// before, when tokens of the dead counted as spent.
 func (l *ledger) sync(used int64) {
 	for _, h := range l.holders {
 		l.used -= h.lapsed
+		l.other += h.lapsed
 		h.lapsed = 0
 	}
-	l.other = max(0, used-l.used)
+	most := used - l.used
+	l.other = max(0, min(max(l.other, most-l.leased), most))
 }

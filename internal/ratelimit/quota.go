@@ -128,9 +128,9 @@ func (q *Quota) Slow(ctx context.Context, k Key) error {
 	return nil
 }
 
-// Sync takes WeChat's own figures of the day (openapi/quota/get). Used is from now on the larger of ours and
-// theirs; what others use of the account thus counts. Tokens of pods that died are taken for unspent
-// as far as WeChat's count allows. A positive limit is the day's limit, lower or higher than the configured one.
+// Sync takes WeChat's own figures of the day (openapi/quota/get). What they hold beyond ours, others use of the
+// account, and it counts; a pod's calls of the last moments, of which it has not reported yet, are not taken for
+// others'. Tokens of pods that died are taken for unspent as far as WeChat's count allows. A positive limit is the day's limit, lower or higher than the configured one.
 func (q *Quota) Sync(ctx context.Context, k Key, limit, used int64) error {
 	err := onDay(func(day int64) error { return q.store.sync(ctx, k, day, limit, used) })
 	if err != nil {

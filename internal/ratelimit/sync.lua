@@ -11,19 +11,21 @@ end
 local today = math.floor((now + 28800000000) / 86400000000)
 if today ~= tonumber(ARGV[2]) then return {'day', today} end
 
--- Tokens of the dead are no longer in doubt: WeChat has counted what they spent.
-local used = tonumber(redis.call('HGET', KEYS[1], 'used') or 0)
+-- WeChat has counted what the dead spent, and some of what is leased: spent, and not reported yet.
+local book = redis.call('HMGET', KEYS[1], 'used', 'leased', 'other')
+local used, leased, other = tonumber(book[1] or 0), tonumber(book[2] or 0), tonumber(book[3] or 0)
 local all = redis.call('HGETALL', KEYS[1])
 for i = 1, #all, 2 do
   if string.sub(all[i], 1, 1) == '@' then
     local seq, spent, leased, lapsed, rest = string.match(all[i + 1], '^(%S+) (%S+) (%S+) (%S+) (.*)$')
     if lapsed ~= '0' then
-      used = used - tonumber(lapsed)
+      used, other = used - tonumber(lapsed), other + tonumber(lapsed)
       redis.call('HSET', KEYS[1], all[i], seq .. ' ' .. spent .. ' ' .. leased .. ' 0 ' .. rest)
     end
   end
 end
-local other = math.max(0, tonumber(ARGV[4]) - used)
+local most = tonumber(ARGV[4]) - used
+other = math.max(0, math.min(math.max(other, most - leased), most))
 redis.call('HSET', KEYS[1], 'used', string.format('%.0f', used), 'other', string.format('%.0f', other))
 redis.call('EXPIRE', KEYS[1], 259200)
 redis.call('HSETNX', KEYS[3], 'limit', '0')
