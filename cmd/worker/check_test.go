@@ -47,23 +47,38 @@ func TestCheck(t *testing.T) {
 		putBack  func() error
 	}{
 		{claim: "all is well on healthy servers", contains: []string{
-			"noeviction", "append-only file on", "schema is at migration", "account shop: access token had", "account club: access token had", "all well"}},
-		{claim: "queued messages could be evicted", arrange: set("maxmemory-policy", "allkeys-lru"), putBack: set("maxmemory-policy", "noeviction"),
-			code: 1, contains: []string{"allkeys-lru", "→ CONFIG SET maxmemory-policy noeviction", "1 to mend"}},
-		{claim: "the append-only file is off: advice, for a ledger makes it good", arrange: set("appendonly", "no"), putBack: set("appendonly", "yes"),
-			contains: []string{"note  redis: append-only file off", "→ CONFIG SET appendonly yes"}},
-		{claim: "a wrong secret", arrange: change(func(s *wechattest.Settings) { s.Secret = "canary-secret-of-the-shop-changed" }),
+			"noeviction", "append-only file on", "schema is at migration", "account shop: access token had", "account club: access token had", "all well",
+		}},
+		{
+			claim: "queued messages could be evicted", arrange: set("maxmemory-policy", "allkeys-lru"), putBack: set("maxmemory-policy", "noeviction"),
+			code: 1, contains: []string{"allkeys-lru", "→ CONFIG SET maxmemory-policy noeviction", "1 to mend"},
+		},
+		{
+			claim: "the append-only file is off: advice, for a ledger makes it good", arrange: set("appendonly", "no"), putBack: set("appendonly", "yes"),
+			contains: []string{"note  redis: append-only file off", "→ CONFIG SET appendonly yes"},
+		},
+		{
+			claim: "a wrong secret", arrange: change(func(s *wechattest.Settings) { s.Secret = "canary-secret-of-the-shop-changed" }),
 			putBack: change(func(s *wechattest.Settings) { s.Secret = shop().wechat.Secret }),
-			code:    1, contains: []string{"BAD   account shop", "40001", "→ copy the AppSecret anew", "ok    account club"}},
-		{claim: "an address that is not whitelisted", arrange: change(func(s *wechattest.Settings) { s.Whitelist = []string{"203.0.113.7"} }),
+			code:    1, contains: []string{"BAD   account shop", "40001", "→ copy the AppSecret anew", "ok    account club"},
+		},
+		{
+			claim: "an address that is not whitelisted", arrange: change(func(s *wechattest.Settings) { s.Whitelist = []string{"203.0.113.7"} }),
 			putBack: change(func(s *wechattest.Settings) { s.Whitelist = nil }),
-			code:    1, contains: []string{"BAD   account shop", "127.0.0.1", "→ add the IP that WeChat names"}},
-		{claim: "Redis is down", env: []string{"HONGYAN_REDIS_URL=redis://:canary-password@" + closedPort + "/0"},
-			code: 1, contains: []string{"BAD   redis", "refused", "→ start Redis", closedPort, "ok    postgres", "ok    account shop"}},
-		{claim: "Postgres is down", env: []string{"HONGYAN_DATABASE_URL=postgres://hongyan:canary-password@" + closedPort + "/hongyan"},
-			code: 1, contains: []string{"BAD   postgres", "refused", "→ start Postgres", closedPort, "ok    redis", "ok    account shop"}},
-		{claim: "the schema was never made", env: []string{"HONGYAN_DATABASE_URL=" + devstack.Postgres(t, nil)},
-			code: 1, contains: []string{"BAD   postgres", "migration 0", "→ run `worker migrate`"}},
+			code:    1, contains: []string{"BAD   account shop", "127.0.0.1", "→ add the IP that WeChat names"},
+		},
+		{
+			claim: "Redis is down", env: []string{"HONGYAN_REDIS_URL=redis://:canary-password@" + closedPort + "/0"},
+			code: 1, contains: []string{"BAD   redis", "refused", "→ start Redis", closedPort, "ok    postgres", "ok    account shop"},
+		},
+		{
+			claim: "Postgres is down", env: []string{"HONGYAN_DATABASE_URL=postgres://hongyan:canary-password@" + closedPort + "/hongyan"},
+			code: 1, contains: []string{"BAD   postgres", "refused", "→ start Postgres", closedPort, "ok    redis", "ok    account shop"},
+		},
+		{
+			claim: "the schema was never made", env: []string{"HONGYAN_DATABASE_URL=" + devstack.Postgres(t, nil)},
+			code: 1, contains: []string{"BAD   postgres", "migration 0", "→ run `worker migrate`"},
+		},
 	} {
 		t.Run(c.claim, func(t *testing.T) { // one after another: they share servers
 			if c.arrange != nil {
@@ -108,8 +123,10 @@ func TestBadConfiguration(t *testing.T) {
 		{"what is no YAML", "redis: {url: [}\n", []string{"hongyan.yaml"}},
 		{"a key that nobody knows", good + one + "retenton: {messages: 720h}\n", []string{"hongyan.yaml:4: retenton"}},
 		{"a variable that is not set", good + "accounts: [{name: shop, appid: wx00000000000000f1, secret: '${NO_SUCH_SECRET}', type: service}]\n", []string{"NO_SUCH_SECRET"}},
-		{"several mistakes at once", good + "accounts: [{name: shop, appid: gh_1, secret: s, type: serivce, limits: {template: {per_day: -1}}}]\n",
-			[]string{"accounts[0].appid", "accounts[0].type", "accounts[0].limits.template.per_day"}},
+		{
+			"several mistakes at once", good + "accounts: [{name: shop, appid: gh_1, secret: s, type: serivce, limits: {template: {per_day: -1}}}]\n",
+			[]string{"accounts[0].appid", "accounts[0].type", "accounts[0].limits.template.per_day"},
+		},
 		{"nothing at all", "", []string{"redis.url", "postgres.url", "accounts"}},
 	} {
 		for _, args := range [][]string{nil, {"check"}} {

@@ -70,7 +70,7 @@ func TestKill(t *testing.T) {
 	f.enqueue(mixed(n)...)
 	eventually(t, 60*time.Second, "load", func() bool { return f.sim.AcceptedTotal() > n/4 })
 	three[0].kill()
-	var last, quiet = 0, time.Now()
+	last, quiet := 0, time.Now()
 	eventually(t, 60*time.Second, "end of what the others have", func() bool {
 		if accepted := f.sim.AcceptedTotal(); accepted != last {
 			last, quiet = accepted, time.Now()
