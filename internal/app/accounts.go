@@ -121,6 +121,12 @@ func (all accounts) limits(k ratelimit.Key) ratelimit.Limits {
 	}
 }
 
+// dayLimit is a day's limit where WeChat has told its own. The configured one is kept where WeChat allows more: it may
+// be an operator's own.
+func (all accounts) dayLimit(k ratelimit.Key, q wechat.Quota) int64 {
+	return min(q.DailyLimit, all.limits(k).PerDay)
+}
+
 func (a *account) limitOf(api string) config.APILimit {
 	switch api {
 	case wechat.PathOf(message.Template):

@@ -249,7 +249,6 @@ func (w *pod) quotaOf(ctx context.Context, a *account, api string) (wechat.Quota
 }
 
 // usedToday is what WeChat counts of a day of which Redis knows nothing: at the first start, or after it was lost.
-// The configured limit is kept where WeChat allows more: it may be an operator's own.
 func (w *pod) usedToday(ctx context.Context, k ratelimit.Key) (limit, used int64, err error) {
 	a, ok := w.accounts[string(k.App)]
 	if !ok {
@@ -259,5 +258,5 @@ func (w *pod) usedToday(ctx context.Context, k ratelimit.Key) (limit, used int64
 	if refused, ok := errors.AsType[*wechat.Error](err); ok && refused.Disposition() == wechat.Request {
 		return 0, 0, nil // an API that WeChat does not count: ours is the only count
 	}
-	return min(q.DailyLimit, w.accounts.limits(k).PerDay), q.Used, err
+	return w.accounts.dayLimit(k, q), q.Used, err
 }

@@ -153,7 +153,7 @@ func (g *gates) confirm(ctx context.Context, a *account, k ratelimit.Key, e *wec
 	if err == nil {
 		var answer wechat.Quota
 		if answer, err = a.client.QuotaGet(ctx, t, k.API); err == nil {
-			g.note(g.quota.Sync(ctx, k, answer.DailyLimit, answer.Used))
+			g.note(g.quota.Sync(ctx, k, g.accounts.dayLimit(k, answer), answer.Used))
 			if answer.Remain <= 0 {
 				return midnight, outcome.Quota
 			}
