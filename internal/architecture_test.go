@@ -45,28 +45,29 @@ var rooms = map[string]room{
 	"internal/telemetry":  {ground, nil},
 	"internal/wechattest": {ground, nil}, // shares no code with internal/wechat, or the tests prove nothing
 	"internal/devstack":   {ground, nil},
+	"internal/fault":      {ground, nil}, // nothing of it is in a program without the tag chaos
 
 	"internal/window":    {ideas, []string{"message"}},
 	"internal/ratelimit": {ideas, []string{"message", "outcome"}},
 	"internal/mass":      {ideas, []string{"message"}},
 	"internal/gate":      {ideas, []string{"message", "outcome"}},
-	"internal/wechat":    {ideas, []string{"message"}},
+	"internal/wechat":    {ideas, []string{"message", "internal/fault"}},
 	"internal/tasks":     {ideas, []string{"message"}}, // no handlers, so that a producer links no pipeline
 	"internal/campaign":  {ideas, []string{"message"}},
 
-	"internal/postgres": {adapters, []string{"message", "outcome", "internal/campaign", "internal/mass", "sql", "sql/migrations"}},
+	"internal/postgres": {adapters, []string{"message", "outcome", "internal/campaign", "internal/mass", "internal/fault", "sql", "sql/migrations"}},
 	"internal/token":    {adapters, []string{"message", "internal/wechat"}},
 
-	"internal/pipeline":  {heart, []string{"message", "outcome", "internal/wechat"}},
+	"internal/pipeline":  {heart, []string{"message", "outcome", "internal/wechat", "internal/fault"}},
 	"internal/feed":      {heart, []string{"message", "outcome", "internal/tasks", "internal/campaign", "internal/gate"}},
 	"internal/reconcile": {heart, []string{"message", "outcome", "internal/tasks"}},
 
-	"internal/worker":    {doors, []string{"message", "outcome", "internal/tasks", "internal/campaign", "internal/pipeline"}},
+	"internal/worker":    {doors, []string{"message", "outcome", "internal/tasks", "internal/campaign", "internal/pipeline", "internal/fault"}},
 	"internal/api":       {doors, []string{"message", "outcome", "internal/campaign"}},
 	"internal/callback":  {doors, []string{"message", "outcome"}},
 	"internal/dashboard": {doors, []string{"outcome", "internal/campaign"}},
 	"internal/webhook":   {doors, []string{"outcome"}},
-	"client":             {doors, []string{"message", "outcome", "internal/mass", "internal/window", "internal/tasks", "internal/postgres"}},
+	"client":             {doors, []string{"message", "outcome", "internal/mass", "internal/window", "internal/tasks", "internal/postgres", "internal/fault"}},
 
 	"internal/app": {wiring, nil},
 

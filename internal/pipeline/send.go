@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/hongyan-dispatch/hongyan/internal/fault"
 	"github.com/hongyan-dispatch/hongyan/internal/wechat"
 	"github.com/hongyan-dispatch/hongyan/message"
 	"github.com/hongyan-dispatch/hongyan/outcome"
@@ -20,6 +21,7 @@ func claimed(l Ledger) Stage {
 		if expired(a.Message, time.Now()) { // while it waited in line
 			return outcome.Outcome{Status: outcome.Expired, Reason: outcome.ReasonExpired}, nil
 		}
+		fault.At(fault.Taken)
 		// A claim that is asked for is waited for: one that is committed and not known would strand the message.
 		claim, err := l.Claim(context.WithoutCancel(ctx), a)
 		if err != nil {
@@ -33,6 +35,7 @@ func claimed(l Ledger) Stage {
 			return claim.Verdict, nil
 		}
 		a.claim = claim
+		fault.At(fault.Claimed)
 		return outcome.Outcome{}, nil
 	}}
 }
@@ -87,6 +90,7 @@ func (a *Attempt) call(ctx context.Context, d Deps) (outcome.Outcome, wechat.Res
 		return outcome.Outcome{Status: outcome.Unknown, Reason: outcome.InDoubt}, wechat.Result{}
 	}
 	r := a.dial(ctx)
+	fault.At(fault.Answered)
 	if d.Observe != nil {
 		d.Observe(a.API(), r)
 	}

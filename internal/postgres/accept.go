@@ -47,11 +47,11 @@ func (s *Store) Accept(ctx context.Context, parcels []*message.Parcel, now time.
 			wrote = err == nil // what follows is the commit
 			return err
 		})
-		doubt = doubt || wrote && faultOf(err) == faultUnknown
+		doubt = doubt || wrote && failureOf(err) == failureUnknown
 		return err
 	}
 	err = write(false)
-	for try := 1; err != nil && (sqlState(err) == stateUniqueViolation || faultOf(err) == faultUnknown); try++ {
+	for try := 1; err != nil && (sqlState(err) == stateUniqueViolation || failureOf(err) == failureUnknown); try++ {
 		// Some of these ids are there: of an earlier call, or of our own, whose commit's answer was lost. A transaction
 		// of ours that is still open holds its ids, and this one waits for it.
 		if try > 5 || !pause(ctx, backoff(try)) {

@@ -66,30 +66,30 @@ func (c *Committer) write(ctx context.Context, b batch) {
 			began := time.Now()
 			t := &transaction{committer: c, batch: b, began: began, insert: insert}
 			err = t.run(ctx)
-			fault := faultOf(err)
-			if fault == faultCommitted && unknown {
+			failed := failureOf(err)
+			if failed == failureCommitted && unknown {
 				// Until we know what it did, its number is the only way to ask.
-				if err, fault = t.recall(ctx), faultNone; err != nil {
-					fault = faultUnknown
+				if err, failed = t.recall(ctx), failureNone; err != nil {
+					failed = failureUnknown
 				}
 			}
-			switch fault {
-			case faultNone:
+			switch failed {
+			case failureNone:
 				if c.o.Committed != nil {
 					c.o.Committed(len(b.ops), time.Since(began))
 				}
 				c.finish(t)
 				return
-			case faultRow, faultCommitted:
+			case failureRow, failureCommitted:
 				if t.copied > 0 && sqlState(err) == stateUniqueViolation {
 					insert, unknown = true, false
 					continue
 				}
 				c.split(ctx, b, err)
 				return
-			case faultAgain:
+			case failureAgain:
 				unknown = false
-			case faultUnknown:
+			case failureUnknown:
 				unknown = true
 				c.closeSession()
 			}
@@ -107,7 +107,7 @@ func (c *Committer) write(ctx context.Context, b batch) {
 // split tries the halves of a batch that the database refused, until the bad row stands alone.
 func (c *Committer) split(ctx context.Context, b batch, err error) {
 	if len(b.ops) < 2 {
-		if faultOf(err) == faultRow {
+		if failureOf(err) == failureRow {
 			err = fmt.Errorf("%w: %w", ErrUnstorable, err)
 		}
 		c.refuse(b, err)

@@ -58,7 +58,7 @@ func (c *Committer) ClaimMass(ctx context.Context, m *message.Message, r MassReq
 			return t.answer, nil
 		}
 		// A commit whose answer was lost: the next run finds its own row in flight.
-		if faultOf(err) != faultUnknown || try > 5 || !pause(ctx, backoff(try)) {
+		if failureOf(err) != failureUnknown || try > 5 || !pause(ctx, backoff(try)) {
 			return MassClaim{}, fmt.Errorf("claim mass: %w", err)
 		}
 	}

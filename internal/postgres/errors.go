@@ -36,30 +36,30 @@ func sqlState(err error) string {
 	return ""
 }
 
-// A fault says what to do about a transaction that failed.
-type fault int
+// A failure says what to do about a transaction that failed.
+type failure int
 
 const (
-	faultNone      fault = iota
-	faultCommitted       // it had been committed before
-	faultAgain           // it was rolled back and may succeed when repeated
-	faultUnknown         // the session is gone, nobody knows what became of it
-	faultRow             // a row in it is bad
+	failureNone      failure = iota
+	failureCommitted         // it had been committed before
+	failureAgain             // it was rolled back and may succeed when repeated
+	failureUnknown           // the session is gone, nobody knows what became of it
+	failureRow               // a row in it is bad
 )
 
-// faultOf sorts errors of a transaction. Everything that Postgres says about the data, and about statements, is
-// faultRow: it would come again, for that row. Everything it says about itself passes by.
-func faultOf(err error) fault {
+// failureOf sorts errors of a transaction. Everything that Postgres says about the data, and about statements, is
+// failureRow: it would come again, for that row. Everything it says about itself passes by.
+func failureOf(err error) failure {
 	if err == nil {
-		return faultNone
+		return failureNone
 	}
 	pgErr, ok := errors.AsType[*pgconn.PgError](err)
 	if !ok || ends(pgErr) {
-		return faultUnknown
+		return failureUnknown
 	}
 	switch code := pgErr.Code; {
 	case code == stateBatchCommitted:
-		return faultCommitted
+		return failureCommitted
 	case strings.HasPrefix(code, "40"), // serialization failure, deadlock
 		strings.HasPrefix(code, "53"), // out of connections, memory, disk
 		strings.HasPrefix(code, "55"), // lock not available, object in use
@@ -67,7 +67,7 @@ func faultOf(err error) fault {
 		strings.HasPrefix(code, "58"), // input and output
 		strings.HasPrefix(code, "25"), // read-only: we are connected to a replica now
 		strings.HasPrefix(code, "08"):
-		return faultAgain
+		return failureAgain
 	}
-	return faultRow
+	return failureRow
 }

@@ -52,7 +52,7 @@ func (s *Store) openSession(ctx context.Context, statements []string) (*session,
 	for i, sql := range statements {
 		name := fmt.Sprintf("hongyan_%d", i)
 		ss.prepared[sql] = name
-		ss.add(&pgproto3.Parse{Name: name, Query: sql})
+		ss.add(&pgproto3.Parse{Name: name, Query: fenced(sql)})
 	}
 	if err := ss.flush(); err != nil {
 		ss.close()

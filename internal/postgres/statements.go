@@ -74,7 +74,7 @@ const (
 	sqlSettleSent = `
 		UPDATE message AS m SET state = 'sent', reason = 'none', errcode = 0, msgid = i.msgid, finished_at = now()
 		FROM unnest($1::uuid[], $2::int4[], $3::int8[]) AS i (id, claim, msgid)
-		WHERE i.id >= $4::uuid AND i.id <= $5::uuid AND m.id = i.id AND m.id >= ALL (ARRAY[$4::uuid]) AND m.id <= ALL (ARRAY[$5::uuid]) AND m.state = 'sending' AND m.claim = i.claim
+		WHERE i.id >= $4::uuid AND i.id <= $5::uuid AND m.id = i.id AND m.id >= ALL (ARRAY[$4::uuid]) AND m.id <= ALL (ARRAY[$5::uuid]) AND m.state = 'sending'` + fence + `
 		RETURNING m.id`
 
 	sqlSettle = `
@@ -87,7 +87,7 @@ const (
 			first_intent_at = CASE WHEN i.ends OR m.doubt OR i.doubt THEN m.first_intent_at ELSE 'epoch' END
 		FROM unnest($1::uuid[], $2::int4[], $3::text[], $4::text[], $5::int4[], $6::int8[], $7::bool[], $8::int2[], $9::bool[])
 			AS i (id, claim, state, reason, errcode, msgid, ends, uncounted, doubt)
-		WHERE i.id >= $10::uuid AND i.id <= $11::uuid AND m.id = i.id AND m.id >= ALL (ARRAY[$10::uuid]) AND m.id <= ALL (ARRAY[$11::uuid]) AND m.state = 'sending' AND m.claim = i.claim
+		WHERE i.id >= $10::uuid AND i.id <= $11::uuid AND m.id = i.id AND m.id >= ALL (ARRAY[$10::uuid]) AND m.id <= ALL (ARRAY[$11::uuid]) AND m.state = 'sending'` + fence + `
 		RETURNING m.id`
 
 	sqlInFlight = `INSERT INTO in_flight (pod, batch, ids) VALUES ($1, $2, $3)`

@@ -12,6 +12,8 @@ import (
 	"net/http/httptrace"
 	"net/url"
 	"time"
+
+	"github.com/hongyan-dispatch/hongyan/internal/fault"
 )
 
 // A Call is one HTTP request to make, before the access token meets the URL.
@@ -109,10 +111,13 @@ var (
 // *url.Error is made, which would print the whole URL.
 func (h *HTTP) Do(ctx context.Context, c Call) (Reply, bool, error) {
 	var connected bool
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+	trace := &httptrace.ClientTrace{
 		GotConn: func(httptrace.GotConnInfo) { connected = true }, // called on this goroutine
-	})
-	res, err := h.rt.RoundTrip(c.http(ctx))
+	}
+	if fault.Compiled {
+		trace.WroteRequest = func(httptrace.WroteRequestInfo) { fault.At(fault.Written) }
+	}
+	res, err := h.roundTrip(c.http(httptrace.WithClientTrace(ctx, trace)))
 	if err != nil {
 		return Reply{}, connected, err
 	}
@@ -123,6 +128,14 @@ func (h *HTTP) Do(ctx context.Context, c Call) (Reply, bool, error) {
 	}
 	date, _ := http.ParseTime(res.Header.Get("Date"))
 	return Reply{Status: res.StatusCode, Date: date, Body: body}, true, nil
+}
+
+// roundTrip makes the call, and none that an answer asks for.
+func (h *HTTP) roundTrip(r *http.Request) (*http.Response, error) {
+	if !fault.Has(fault.NoRedirects) {
+		return (&http.Client{Transport: h.rt}).Do(r)
+	}
+	return h.rt.RoundTrip(r)
 }
 
 // http builds the request by hand, because http.NewRequest sets GetBody, with which net/http may send

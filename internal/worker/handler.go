@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/hibiken/asynq"
+	"github.com/hongyan-dispatch/hongyan/internal/fault"
 	"github.com/hongyan-dispatch/hongyan/internal/pipeline"
 	"github.com/hongyan-dispatch/hongyan/internal/tasks"
 	"github.com/hongyan-dispatch/hongyan/message"
@@ -87,6 +88,7 @@ func (h *Handler) ProcessTask(ctx context.Context, t *asynq.Task) error {
 	if err != nil {
 		return h.reject(ctx, t, err)
 	}
+	fault.At(fault.Dequeued)
 	see := h.each
 	if lost, _ := asynq.GetRetryCount(ctx); lost >= maxLost {
 		see = h.separate
@@ -154,7 +156,7 @@ func (h *Handler) one(ctx context.Context, parcel message.ID, m *message.Message
 		return h.cut(err)
 	}
 	if a.Fate != pipeline.ClaimRefused {
-		if err := h.Ledger.Settle(context.WithoutCancel(ctx), a, o); err != nil {
+		if err := h.settle(context.WithoutCancel(ctx), a, o); err != nil {
 			return fmt.Errorf("settle %s: %w", m.ID, err)
 		}
 	}
@@ -162,6 +164,17 @@ func (h *Handler) one(ctx context.Context, parcel message.ID, m *message.Message
 		h.Observe(a, o, time.Since(start))
 	}
 	return nil
+}
+
+// settle writes the outcome, before the parcel may be acknowledged.
+func (h *Handler) settle(ctx context.Context, a *pipeline.Attempt, o outcome.Outcome) error {
+	if !fault.Has(fault.SettleFirst) {
+		go func() { _ = h.Ledger.Settle(ctx, a, o) }()
+		return nil
+	}
+	err := h.Ledger.Settle(ctx, a, o)
+	fault.At(fault.Settled)
+	return err
 }
 
 func (h *Handler) decide(ctx context.Context, a *pipeline.Attempt) (outcome.Outcome, error) {

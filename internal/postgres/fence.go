@@ -1,0 +1,18 @@
+package postgres
+
+import (
+	"strings"
+
+	"github.com/hongyan-dispatch/hongyan/internal/fault"
+)
+
+// fence is the condition that makes an outcome count only under the message's last claim.
+const fence = ` AND m.claim = i.claim`
+
+// fenced is the statement with its fence; the fault suite takes it away to see that it would be missed.
+func fenced(sql string) string {
+	if !fault.Has(fault.Fence) {
+		return strings.ReplaceAll(sql, fence, "")
+	}
+	return sql
+}
