@@ -130,9 +130,12 @@ func (h *HTTP) Do(ctx context.Context, c Call) (Reply, bool, error) {
 	return Reply{Status: res.StatusCode, Date: date, Body: body}, true, nil
 }
 
-// roundTrip makes the call, and none that an answer asks for.
+// roundTrip makes the call, and none that an answer asks for; without that safety it is the client that everybody has.
 func (h *HTTP) roundTrip(r *http.Request) (*http.Response, error) {
 	if !fault.Has(fault.NoRedirects) {
+		body, _ := io.ReadAll(r.Body)
+		r.GetBody = func() (io.ReadCloser, error) { return inMemory(body), nil }
+		r.Body, _ = r.GetBody()
 		return (&http.Client{Transport: h.rt}).Do(r)
 	}
 	return h.rt.RoundTrip(r)
