@@ -116,7 +116,7 @@ func (e *environment) measureLimit(c cell, n int, lean bool) (Run, error) {
 }
 
 func (e *environment) measureWorker(ctx context.Context, n int, count string, enqueue func() error, role string, args ...string) (Run, error) {
-	worker, err := spawn(role, args...)
+	worker, err := e.spawnWorker(role, args...)
 	if err != nil {
 		return Run{}, err
 	}
@@ -132,6 +132,13 @@ func (e *environment) measureWorker(ctx context.Context, n int, count string, en
 		return Run{}, err
 	}
 	return newRun(n, time.Since(start), before, e.usage(worker.pid()), peakRSS(worker.pid())), nil
+}
+
+func (e *environment) spawnWorker(role string, args ...string) (*child, error) {
+	if e.program == "" {
+		return spawn(role, args...)
+	}
+	return spawnFrom(e.program, []string{"HONGYAN_FAULT_WITHOUT=" + string(e.without)}, role, args...)
 }
 
 func enqueueBatches(ctx context.Context, c *client.Client, all []message.Message) error {

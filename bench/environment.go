@@ -16,6 +16,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/hongyan-dispatch/hongyan/internal/devstack"
+	"github.com/hongyan-dispatch/hongyan/internal/fault"
 	"github.com/hongyan-dispatch/hongyan/internal/postgres"
 	"github.com/hongyan-dispatch/hongyan/internal/tasks"
 )
@@ -29,6 +30,9 @@ type environment struct {
 	url   string // of the stub
 	dir   string
 	flags flags
+
+	program string       // of worker processes; empty: this one
+	without fault.Safety // what worker processes do without; needs a program that was built for it
 }
 
 func start(ctx context.Context) (*environment, error) {

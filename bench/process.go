@@ -77,7 +77,13 @@ func spawn(role string, args ...string) (*child, error) {
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(self, append([]string{"child", "--role", role}, args...)...)
+	return spawnFrom(self, nil, role, args...)
+}
+
+// spawnFrom spawns another build of this program.
+func spawnFrom(program string, env []string, role string, args ...string) (*child, error) {
+	cmd := exec.Command(program, append([]string{"child", "--role", role}, args...)...)
+	cmd.Env = append(os.Environ(), env...)
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := cmd.StdoutPipe()

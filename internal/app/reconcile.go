@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/hongyan-dispatch/hongyan/internal/fault"
 	"github.com/hongyan-dispatch/hongyan/internal/postgres"
 	"github.com/hongyan-dispatch/hongyan/internal/reconcile"
 	"github.com/hongyan-dispatch/hongyan/internal/tasks"
@@ -14,6 +15,9 @@ import (
 
 // heal looks after what faults leave behind while this pod is the one that does.
 func (w *pod) heal(ctx context.Context) error {
+	if !fault.Has(fault.Reconciler) {
+		return nil
+	}
 	work := func(ctx context.Context) error { // a new term begins with a new memory
 		r := &reconcile.Reconciler{
 			Store: ledgerRows{w.store}, Lookup: tasks.NewLookup(w.shared), Queue: w.enqueuer,

@@ -38,7 +38,8 @@ const (
 	Fence       Safety = "fence"        // an outcome counts only under the last claim
 	NoRedirects Safety = "no-redirects" // a call goes where it was sent, once
 	SettleFirst Safety = "settle-first" // a parcel is acknowledged after its outcomes are committed
+	Reconciler  Safety = "reconciler"   // what a fault leaves behind is found
 )
 
 // Safeties lists them.
-func Safeties() []Safety { return []Safety{Claim, Fence, NoRedirects, SettleFirst} }
+func Safeties() []Safety { return []Safety{Claim, Fence, NoRedirects, SettleFirst, Reconciler} }

@@ -36,7 +36,7 @@ func (t *transaction) effects(ctx context.Context) error {
 		switch {
 		case o.kind == opSettle && !o.took:
 			late = append(late, o)
-		case o.kind == opSettle && !o.plain(), o.kind == opVerdict && o.took, o.kind == opClaim && o.claim.Verdict.Decided():
+		case o.kind == opSettle && !o.plain(), o.kind == opVerdict && o.took && !o.unclaimed(), o.kind == opClaim && o.claim.Verdict.Decided():
 			took = append(took, o)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/hongyan-dispatch/hongyan/internal/fault"
+	"github.com/hongyan-dispatch/hongyan/outcome"
 )
 
 // fence is the condition that makes an outcome count only under the message's last claim.
@@ -15,4 +16,10 @@ func fenced(sql string) string {
 		return strings.ReplaceAll(sql, fence, "")
 	}
 	return sql
+}
+
+// unclaimed says that the op writes, at once and for good, a message that was sent without a claim: what the
+// benchmark compares the price of claims with.
+func (o *op) unclaimed() bool {
+	return !fault.Has(fault.Claim) && o.kind == opVerdict && o.out.Status == outcome.Sent
 }

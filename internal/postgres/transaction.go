@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -86,7 +87,7 @@ func (t *transaction) reset() {
 // needsAnswers says whether the transaction depends on what the database answers in its midst.
 func (t *transaction) needsAnswers() bool {
 	for _, o := range t.ops {
-		if o.kind == opVerdict || o.kind == opSettle && !o.plain() || o.fresh && o.m.Key != "" && o.kind != opSettle {
+		if o.kind == opVerdict && !o.unclaimed() || o.kind == opSettle && !o.plain() || o.fresh && o.m.Key != "" && o.kind != opSettle {
 			return true
 		}
 	}
@@ -312,7 +313,7 @@ func (t *transaction) firstWrites() {
 
 // copies says whether the op is a claim that goes by COPY.
 func (o *op) copies(t *transaction) bool {
-	return o.kind == opClaim && o.fresh && !t.insert && !o.verdict().Decided()
+	return o.fresh && !t.insert && (o.kind == opClaim && !o.verdict().Decided() || o.unclaimed())
 }
 
 // grantCopied answers the claims that went by COPY: all are first claims, made at the transaction's time.
@@ -321,8 +322,11 @@ func (t *transaction) grantCopied() {
 		return
 	}
 	for _, o := range t.ops {
-		if o.copies(t) {
-			o.took = true
+		if !o.copies(t) {
+			continue
+		}
+		o.took = true
+		if o.kind == opClaim {
 			o.claim = Claim{OK: true, Number: 1, Attempt: 1, FirstIntent: t.now, Intent: t.now, Asked: t.began, batch: t.committer.number}
 		}
 	}
@@ -333,12 +337,16 @@ func copyClaim(v *values, o *op, pod int32) {
 	*v = append(*v, 0, 16)
 	v.uuid(o.m.ID)
 	v.uuid(o.parcel)
-	v.int8(0)
-	v.time(time.Time{})
+	v.int8(o.out.MsgID)
+	if o.unclaimed() {
+		v.time(time.Now())
+	} else {
+		v.time(time.Time{})
+	}
 	v.int4(o.account)
 	v.text(string(o.m.Kind))
 	v.text(string(o.m.Lane))
-	v.text(string(outcome.Sending))
+	v.text(string(cmp.Or(o.out.Status, outcome.Sending)))
 	v.text(reasonText(""))
 	v.int4(1)
 	v.int4(pod)
