@@ -130,10 +130,8 @@ func (c *Client) prepare(e *entry, m message.Message, batch bool, now time.Time)
 	}
 	own.Account = account.Name
 	own.ID = message.NewID(now)
+	e.parts = split(own, now) // gives its first part's id to a long list
 	e.receipt.ID = own.ID
-	if e.parts = split(own, now); e.parts == nil {
-		return
-	}
 	for _, p := range e.parts {
 		e.receipt.Parts = append(e.receipt.Parts, p.ID)
 	}

@@ -1,8 +1,10 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/hongyan-dispatch/hongyan/internal/mass"
@@ -10,18 +12,24 @@ import (
 )
 
 // split makes of a mass list over WeChat's 10,000 openids one message per part, of near-equal size, joined by the
-// first part's id. It returns nil for any other message.
+// first part's id, which becomes the whole list's. It returns nil for any other message.
 func split(m *message.Message, now time.Time) []*message.Message {
 	lists := mass.Split(m.List)
 	if m.Kind != message.Mass || len(lists) < 2 {
 		return nil
 	}
+	ids := make([]message.ID, len(lists)) // they go in the order of their ids
+	for i := range ids {
+		ids[i] = message.NewID(now)
+	}
+	slices.SortFunc(ids, func(a, b message.ID) int { return bytes.Compare(a[:], b[:]) })
+	m.ID = ids[0]
 	parts := make([]*message.Message, len(lists))
 	for i, list := range lists {
 		part := *m
 		part.List = list
 		if i > 0 {
-			part.ID, part.Parent = message.NewID(now), m.ID
+			part.ID, part.Parent = ids[i], m.ID
 			part.Key = partKey(m.Key, i+1)
 		}
 		parts[i] = &part

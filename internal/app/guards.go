@@ -98,6 +98,12 @@ func (g *gates) Broken(ctx context.Context, account, api string, e *wechat.Error
 	}))
 }
 
+func (g *gates) Rest(ctx context.Context, account, api string, e *wechat.Error, until time.Time) {
+	g.note(g.board.Close(ctx, gate.Gate{
+		Account: account, API: api, Reason: string(outcome.Pace), ErrCode: e.Code, Detail: e.Msg, Since: time.Now(), Until: until,
+	}))
+}
+
 func (g *gates) Passed(ctx context.Context, account, api string) {
 	g.note(g.board.Passed(ctx, account, api))
 }

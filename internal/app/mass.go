@@ -25,7 +25,7 @@ func (l ledger) claimMass(ctx context.Context, a *pipeline.Attempt) (pipeline.Cl
 		return pipeline.Claim{}, err
 	}
 	claim := claimOf(c.Claim)
-	claim.List = c.List
+	claim.List, claim.Wait = c.List, c.Wait
 	return claim, nil
 }
 

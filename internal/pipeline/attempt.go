@@ -65,6 +65,7 @@ type Claim struct {
 	Doubt       bool             // an earlier attempt may have left
 	List        []message.OpenID // mass: the users that are under their caps
 	Verdict     outcome.Outcome  // the claim was refused with this outcome, already written
+	Wait        time.Time        // not its turn before; nothing was written
 	Refused     bool             // decided already, or somebody else's
 }
 

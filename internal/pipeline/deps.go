@@ -36,6 +36,8 @@ type Gates interface {
 	Broken(ctx context.Context, account, api string, err *wechat.Error)
 	// QuotaSpent reports a 45009 or its kin and answers when the API may be called again.
 	QuotaSpent(ctx context.Context, account, api string, err *wechat.Error, now time.Time) time.Time
+	// Rest closes the gate for a while that WeChat's answer asks for.
+	Rest(ctx context.Context, account, api string, err *wechat.Error, until time.Time)
 	// Passed reports a call that WeChat did not refuse for the account's sake.
 	Passed(ctx context.Context, account, api string)
 }

@@ -202,6 +202,8 @@ func (a *Attempt) wait(ctx context.Context, d Deps, p Policy, e *wechat.Error, n
 	case wechat.CodeMinuteQuota:
 		_ = d.Quota.Slow(ctx, a.Account.AppID, a.API()) // if Redis is away, the next answer slows us again
 		return park(a.Message, outcome.Pace, now.Truncate(time.Minute).Add(time.Minute+jitter(2*time.Second)))
+	case wechat.CodeMassFast: // for all of the account's lists: the next would only be refused as well
+		d.Gates.Rest(ctx, a.Account.Name, a.API(), e, now.Add(e.RetryAfter()))
 	case wechat.CodeClientMsgIDFast: // WeChat has this clientmsgid: the next answer says what became of it
 		return a.repeat(p, e.RetryAfter()+time.Second, now)
 	}

@@ -65,7 +65,7 @@ var judgement = []struct {
 	{"minute's quota", every, 45011, "parked pace", "parked pace", "parked pace", "slow", span{time.Second, 62 * time.Second}},
 
 	{"this user too often", template, 43117, again, enough, nobodyKnows, "", span{10 * time.Minute, 13 * time.Minute}},
-	{"masssend fast", mass, 42010, again, enough, again + " +doubt", "", span{3 * time.Minute, 4 * time.Minute}},
+	{"masssend fast", mass, 42010, again, enough, again + " +doubt", "rest", span{3 * time.Minute, 4 * time.Minute}},
 	{"same clientmsgid too fast", mass, 45066, again + " +doubt", again + " +doubt", again + " +doubt", "", span{time.Minute, 62 * time.Second}},
 	{"clientmsgid exists", mass, 45065, "sent", "sent", "sent", "passed", none},
 	{"the administrator is asked", mass, 89504, "sent", "sent", "sent", "passed", none},
@@ -175,7 +175,7 @@ func (w *world) told() string {
 	var told []string
 	for _, e := range w.events {
 		switch name, _, _ := strings.Cut(e, " "); name {
-		case "passed", "quotaSpent", "slow", "refresh", "windowRefused":
+		case "passed", "quotaSpent", "rest", "slow", "refresh", "windowRefused":
 			told = append(told, e)
 		case "broken":
 			if strings.Contains(e, "/cgi-bin") {

@@ -27,6 +27,9 @@ func claimed(l Ledger) Stage {
 		if err != nil {
 			return outcome.Outcome{}, err
 		}
+		if !claim.Wait.IsZero() {
+			return park(a.Message, outcome.Pace, claim.Wait), nil
+		}
 		if claim.Refused {
 			a.Fate = ClaimRefused
 			if claim.Verdict.Decided() { // its key or its cap was taken by another message: give back all

@@ -180,6 +180,8 @@ func (w *world) Look(context.Context, string, string, message.ID, time.Time) (ti
 	return w.gateUntil, w.note("look")
 }
 
+func (w *world) Rest(context.Context, string, string, *wechat.Error, time.Time) { _ = w.note("rest") }
+
 func (w *world) Broken(_ context.Context, account, api string, _ *wechat.Error) {
 	_ = w.note("broken %s%s", account, api)
 }

@@ -29,6 +29,7 @@ type MassClaim struct {
 	Claim
 	List []message.OpenID // whom to send to: the message's list without those at their cap
 	Cap  mass.Cap         // where the Verdict is skipped: mass_cap, the cap that is reached
+	Wait time.Time        // not its turn: nothing was written, ask again then
 }
 
 // ClaimMass takes the caps of a mass message and claims it, in one transaction: neither stands without the other. It
@@ -40,6 +41,9 @@ type MassClaim struct {
 // What a message has taken it keeps: a second claim, after the message was parked, sends to the same users. Only a
 // reservation of another day, of a message that surely was not sent, is given back and taken anew. Near midnight
 // ([mass.NearBoundary]) callers wait before they claim.
+//
+// The parts of a list go one after another, in the order of their ids: WeChat answers parts that are sent side by side
+// with 42010 (masssend fast).
 func (c *Committer) ClaimMass(ctx context.Context, m *message.Message, r MassRequest, now time.Time) (MassClaim, error) {
 	if err := storable(m); err != nil {
 		return MassClaim{}, fmt.Errorf("claim mass: %w", err)
@@ -86,6 +90,9 @@ func (t *massTransaction) run(ctx context.Context, tx pgx.Tx) error {
 	}
 	known, doubt, err := t.lookAtMessage(ctx, tx)
 	if err != nil || t.answer.OK {
+		return err
+	}
+	if err := t.awaitTurn(ctx, tx); err != nil {
 		return err
 	}
 	if !known && t.m.Key != "" {
@@ -141,6 +148,37 @@ func (t *massTransaction) lookAtMessage(ctx context.Context, tx pgx.Tx) (known, 
 		return true, doubt, t.keepUsers(packed)
 	}
 	return true, doubt, errRefused
+}
+
+// turnAgain is when a part asks again that waits for another's call.
+const turnAgain = 2 * time.Second
+
+// awaitTurn refuses the claim, for now, while an earlier part of the same list has not ended, or a later one is on its
+// way. Ids of parts are made together, so those between the first and this one are few. Of parts that were handed
+// over, those that nobody has looked at have no row, and are not waited for.
+func (t *massTransaction) awaitTurn(ctx context.Context, tx pgx.Tx) error {
+	first := t.m.Parent
+	if first.IsZero() {
+		first = t.m.ID
+	}
+	var waits bool
+	var due *time.Time
+	err := tx.QueryRow(ctx, `
+		SELECT count(*) > 0, max(due_at) FROM (
+			SELECT p.due_at FROM message_body b JOIN message m ON m.id = b.id LEFT JOIN parked p ON p.id = b.id
+			WHERE b.id >= $2 AND b.id < $1 AND (b.id = $2 OR b.parent = $2) AND m.kind = 'mass' AND m.state IN ('accepted', 'parked', 'sending')
+			UNION ALL
+			SELECT NULL FROM mass_call c JOIN message m ON m.id = c.id JOIN message_body b ON b.id = c.id
+			WHERE c.state = 'reserved' AND c.account = $3 AND c.id > $1 AND b.parent = $2 AND m.state = 'sending'
+		) AS others`, [16]byte(t.m.ID), [16]byte(first), t.account).Scan(&waits, &due)
+	if err != nil || !waits {
+		return err
+	}
+	t.answer.Wait = t.now.Add(turnAgain)
+	if due != nil && due.After(t.now) {
+		t.answer.Wait = due.Add(turnAgain)
+	}
+	return errRefused
 }
 
 // keptReservation says whether the message holds a reservation that still counts.
