@@ -3,10 +3,15 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/hongyan-dispatch/hongyan/internal/config"
 	"github.com/hongyan-dispatch/hongyan/internal/postgres"
+	"github.com/hongyan-dispatch/hongyan/internal/tasks"
+	"github.com/hongyan-dispatch/hongyan/internal/token"
+	"github.com/hongyan-dispatch/hongyan/internal/wechat"
+	"github.com/hongyan-dispatch/hongyan/message"
 )
 
 type gateCommands struct {
@@ -20,7 +25,8 @@ type gateOpenCommand struct {
 }
 
 func (*gateOpenCommand) Help() string {
-	return `Workers know within a second. A broken gate that is opened before its cause is mended breaks again.
+	return `Workers know within a second. What waits behind the gate, or for a quota, is due at once and goes at the account's pace.
+A broken gate that is opened before its cause is mended breaks again.
 
 Example:
 
@@ -38,11 +44,55 @@ func (c *gateOpenCommand) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
+	if err := s.forgive(ctx, name, api); err != nil {
+		return err
+	}
+	due, err := bringForward(ctx, store, name, api)
+	if err != nil {
+		return fmt.Errorf("%s %s is open, but: %w", name, apiName(api), err)
+	}
 	word := "opened"
 	if !opened {
 		word = "was open:"
 	}
-	return s.print(map[string]any{"account": name, "api": api, "state": postgres.GateOpen, "changed": opened}, "%s %s %s", word, name, apiName(api))
+	return s.print(map[string]any{"account": name, "api": api, "state": postgres.GateOpen, "changed": opened, "due": due},
+		"%s %s %s; %d messages that waited are due now", word, name, apiName(api), due)
+}
+
+// bringForward makes what waits behind the gate due, some at a time: others write to the same list.
+func bringForward(ctx context.Context, store *postgres.Store, account, api string) (due int64, err error) {
+	const some = 5000
+	kinds := kindsBehind(api)
+	for {
+		n, err := store.BringForward(ctx, account, kinds, some)
+		due += n
+		if err != nil || n < some {
+			return due, err
+		}
+	}
+}
+
+// kindsBehind are the kinds of message that an API sends; the whole account sends all.
+func kindsBehind(api string) []message.Kind {
+	return slices.DeleteFunc(message.Kinds(), func(k message.Kind) bool { return api != "" && wechat.PathOf(k) != api })
+}
+
+// forgive lets workers ask for an access token at once that WeChat has just refused.
+func (s *session) forgive(ctx context.Context, name, api string) error {
+	cfg, err := s.load()
+	if err != nil || api != "" {
+		return err
+	}
+	a, known := cfg.Account(name)
+	if !known || cfg.Redis.URL.IsZero() || a.Secret.IsZero() {
+		return nil // somebody else's configuration has them: the refusal lapses within 20 s
+	}
+	rdb, err := tasks.Redis(cfg.Redis.URL.Reveal())
+	if err != nil {
+		return fmt.Errorf("redis: %w", err)
+	}
+	defer rdb.Close()
+	return token.Forgive(ctx, rdb, message.AppID(a.AppID), wechat.NewSecret(a.Secret.Reveal()))
 }
 
 type gateCloseCommand struct {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -16,14 +17,14 @@ var errFindings = errors.New("the check has findings")
 
 type checkCommand struct{}
 
-func (checkCommand) Run(i invocation) error {
+func (checkCommand) Run(ctx context.Context, i invocation) error {
 	c, err := config.Load(i.path, os.LookupEnv, config.NeedRedis, config.NeedPostgres, config.NeedAccounts)
 	if err != nil {
 		return err
 	}
 	telemetry.RedisTo(slog.New(slog.DiscardHandler)) // what it says is in the findings
 	bad := 0
-	app.Check(i.ctx, c, func(f app.Finding) {
+	app.Check(ctx, c, func(f app.Finding) {
 		mark := map[app.Severity]string{app.Fine: "ok  ", app.Advice: "note", app.Fault: "BAD "}[f.Severity]
 		fmt.Fprintf(i.stdout, "%s  %s: %s\n", mark, f.Subject, oneLine(f.Text))
 		if f.Remedy != "" {

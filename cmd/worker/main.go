@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/hongyan-dispatch/hongyan/internal/app"
 	"github.com/hongyan-dispatch/hongyan/internal/config"
@@ -54,7 +55,6 @@ func main() {
 
 // invocation is what a command of this program works with.
 type invocation struct {
-	ctx    context.Context //nolint:containedctx // kong hands commands their arguments by type, once
 	path   string
 	stdout io.Writer
 	stderr io.Writer
@@ -76,7 +76,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "worker: %v (try worker --help)\n", err)
 		return exitBadInput
 	}
-	err = cli.Run(invocation{ctx: ctx, path: config.Path(c.Config, os.LookupEnv), stdout: stdout, stderr: stderr})
+	cli.BindTo(ctx, (*context.Context)(nil))
+	err = cli.Run(invocation{path: config.Path(c.Config, os.LookupEnv), stdout: stdout, stderr: stderr})
 	switch bad := (*config.Error)(nil); {
 	case err == nil:
 		return exitDone
@@ -96,7 +97,7 @@ func oneLine(text string) string { return strings.Join(strings.Fields(text), " "
 
 type runCommand struct{}
 
-func (runCommand) Run(i invocation) error {
+func (runCommand) Run(ctx context.Context, i invocation) error {
 	c, err := config.Load(i.path, os.LookupEnv, config.NeedRedis, config.NeedPostgres, config.NeedAccounts)
 	if err != nil {
 		return err
@@ -105,25 +106,31 @@ func (runCommand) Run(i invocation) error {
 	telemetry.RedisTo(log)
 	metrics := telemetry.NewMetrics()
 	ready := func() { log.Info("dispatching", "accounts", len(c.Accounts), "senders", c.Worker.Senders) }
-	serve, err := telemetry.Serve(c.Worker.MetricsListen, metrics)
+	watched, err := telemetry.Listen(c.Worker.MetricsListen, metrics)
 	if err != nil {
 		return fmt.Errorf("worker.metrics_listen: %w", err)
 	}
-	defer serve.Close()
-	err = app.Run(i.ctx, c, app.Options{
-		Log: log, Version: version(), Ready: ready,
-		Decided: func(a *pipeline.Attempt, o outcome.Outcome, took time.Duration) {
-			m := a.Message
-			metrics.Decided(cmp.Or(a.Account.Name, "unknown"), string(m.Kind), string(m.Lane), string(o.Status), string(o.Reason), took)
-		},
-		Called: func(api string, r wechat.Result) {
-			code := 0
-			if e := r.Error(); e != nil {
-				code = e.Code
-			}
-			metrics.Called(api, r.Class.String(), code, r.Elapsed)
-		},
+	g, ctx := errgroup.WithContext(ctx)
+	until, drained := context.WithCancel(context.WithoutCancel(ctx)) // the drain is watched, too
+	g.Go(func() error { return watched.Run(until) })
+	g.Go(func() error {
+		defer drained()
+		return app.Run(ctx, c, app.Options{
+			Log: log, Version: version(), Ready: ready,
+			Decided: func(a *pipeline.Attempt, o outcome.Outcome, took time.Duration) {
+				m := a.Message
+				metrics.Decided(cmp.Or(a.Account.Name, "unknown"), string(m.Kind), string(m.Lane), string(o.Status), string(o.Reason), took)
+			},
+			Called: func(api string, r wechat.Result) {
+				code := 0
+				if e := r.Error(); e != nil {
+					code = e.Code
+				}
+				metrics.Called(api, r.Class.String(), code, r.Elapsed)
+			},
+		})
 	})
+	err = g.Wait()
 	if err == nil {
 		log.Info("drained")
 	}
@@ -132,15 +139,15 @@ func (runCommand) Run(i invocation) error {
 
 type migrateCommand struct{}
 
-func (migrateCommand) Run(i invocation) error {
+func (migrateCommand) Run(ctx context.Context, i invocation) error {
 	c, err := config.Load(i.path, os.LookupEnv, config.NeedPostgres)
 	if err != nil {
 		return err
 	}
-	if err := postgres.Migrate(i.ctx, c.Postgres.URL.Reveal()); err != nil {
+	if err := postgres.Migrate(ctx, c.Postgres.URL.Reveal()); err != nil {
 		return fmt.Errorf("migrate: %w", err)
 	}
-	have, _, _, err := postgres.MigrationState(i.ctx, c.Postgres.URL.Reveal())
+	have, _, _, err := postgres.MigrationState(ctx, c.Postgres.URL.Reveal())
 	if err != nil {
 		return fmt.Errorf("migrate: %w", err)
 	}

@@ -169,7 +169,7 @@ func checkAccount(ctx context.Context, c *config.Config, a config.Account, redis
 		case err != nil:
 			say(Advice, fmt.Sprintf("quota of kind %s: %v", kind, err), remedyFor(err, a))
 		case q.DailyLimit > 0:
-			say(Fine, fmt.Sprintf("kind %s: %d of %d calls left today", kind, q.Remain, q.DailyLimit), "")
+			say(Fine, fmt.Sprintf("kind %s: %d of %d calls left today, by WeChat's count and limit", kind, q.Remain, q.DailyLimit), "")
 		}
 	}
 }
@@ -181,7 +181,7 @@ func remedyFor(err error, a config.Account) string {
 		return "check that this machine reaches " + a.BaseURL
 	}
 	switch refused.Code {
-	case wechat.CodeCredential, 40125:
+	case wechat.CodeCredential, wechat.CodeAppSecret:
 		return "copy the AppSecret anew from the account's console (设置与开发 → 开发接口管理); resetting it there ends the old one"
 	case wechat.CodeAppID:
 		return "compare accounts[].appid with the console"

@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/hongyan-dispatch/hongyan/internal/feed"
@@ -47,19 +46,19 @@ func (s gateStore) OpenGate(ctx context.Context, account, api string) error {
 // releaseStore is the parked list as the releaser sees it.
 type releaseStore struct{ *postgres.Store }
 
+func (s releaseStore) Due(ctx context.Context, now time.Time) ([]feed.Stock, error) {
+	rows, err := s.Store.Due(ctx, now)
+	due := make([]feed.Stock, len(rows))
+	for i, r := range rows {
+		due[i] = feed.Stock(r)
+	}
+	return due, err
+}
+
 func (s releaseStore) Release(ctx context.Context, budgets []feed.Budget, now time.Time) ([]*message.Parcel, error) {
-	due, err := s.Due(ctx, now)
-	if err != nil || len(due) == 0 {
-		return nil, err
-	}
-	wanted := make([]postgres.Budget, 0, len(due))
-	for _, b := range budgets {
-		if slices.Contains(due, postgres.Due{Account: b.Account, Kind: b.Kind}) {
-			wanted = append(wanted, postgres.Budget{Account: b.Account, Kind: b.Kind, N: b.N})
-		}
-	}
-	if len(wanted) == 0 {
-		return nil, nil
+	wanted := make([]postgres.Budget, len(budgets))
+	for i, b := range budgets {
+		wanted[i] = postgres.Budget{Account: b.Account, Kind: b.Kind, N: b.N}
 	}
 	return s.Store.Release(ctx, wanted, now)
 }

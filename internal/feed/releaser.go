@@ -36,8 +36,16 @@ type Budget struct {
 	N int
 }
 
+// A Stock is an account's messages of one kind.
+type Stock struct {
+	Account string
+	Kind    message.Kind
+}
+
 // Store turns due rows into parcels.
 type Store interface {
+	// Due lists the stocks that have messages due.
+	Due(ctx context.Context, now time.Time) ([]Stock, error)
 	// Release moves at most the budgets' numbers of due rows, urgent ones first, from parked to accepted, and
 	// answers with the parcels that carry them. Rows that expired meanwhile end.
 	Release(ctx context.Context, budgets []Budget, now time.Time) ([]*message.Parcel, error)
@@ -88,7 +96,11 @@ func (r *Releaser) release(ctx context.Context, now time.Time) error {
 	waiting := r.waiting // the outbox has them too: nothing is lost if this pod dies first
 	r.waiting = nil
 	late := r.enqueue(ctx, waiting)
-	budgets, probes, err := r.budgets(ctx, now)
+	due, err := r.Store.Due(ctx, now)
+	if err != nil {
+		return errors.Join(late, fmt.Errorf("look for due messages: %w", err))
+	}
+	budgets, probes, err := r.budgets(ctx, due, now)
 	if err != nil || len(budgets)+len(probes) == 0 {
 		return errors.Join(late, err)
 	}
@@ -108,14 +120,14 @@ func (r *Releaser) release(ctx context.Context, now time.Time) error {
 	return errors.Join(late, r.enqueue(ctx, parcels))
 }
 
-// budgets is each open flow's share of the time since the last tick; probes are single messages for broken gates.
+// budgets is, of what is due, each open flow's share of the time since the last tick; probes are single messages for broken gates.
 // A flow whose parcels wait for Redis gets none: what cannot be enqueued holds up its own flow and no other.
-func (r *Releaser) budgets(ctx context.Context, now time.Time) (budgets, probes []Budget, err error) {
+func (r *Releaser) budgets(ctx context.Context, due []Stock, now time.Time) (budgets, probes []Budget, err error) {
 	elapsed := min(now.Sub(r.last), time.Second).Seconds()
 	r.last = now
 	for _, flow := range r.Flows() {
-		if slices.ContainsFunc(r.waiting, flow.carries) {
-			continue
+		if !slices.Contains(due, Stock{flow.Account, flow.Kind}) || slices.ContainsFunc(r.waiting, flow.carries) {
+			continue // nothing to ask the gates for: a broken one has one probe a minute to give
 		}
 		admitted, err := r.Gates.Admit(ctx, flow.Account, flow.API, now)
 		if err != nil {

@@ -39,6 +39,16 @@ type release struct {
 	n  int
 }
 
+func (w *world) Due(context.Context, time.Time) ([]feed.Stock, error) {
+	var due []feed.Stock
+	for _, f := range w.flows {
+		if w.due[f.Account] > 0 {
+			due = append(due, feed.Stock{Account: f.Account, Kind: f.Kind})
+		}
+	}
+	return due, nil
+}
+
 func (w *world) Release(_ context.Context, budgets []feed.Budget, now time.Time) ([]*message.Parcel, error) {
 	w.asked++
 	time.Sleep(w.sleep)
@@ -213,6 +223,11 @@ func TestGates(t *testing.T) {
 		if len(w.events) != 3 {
 			t.Errorf("got %v, want one name and two parcels", w.events)
 		}
+	})
+
+	bubble(t, "are not asked for a probe that nothing waits for", func(t *testing.T) {
+		w := &world{due: map[string]int{"shop": 0}, later: func(time.Duration) { t.Error("a gate was asked") }}
+		during(t, time.Second, w, flow("shop", 100))
 	})
 
 	bubble(t, "a probe that cannot be named goes all the same: the gate parks it again", func(t *testing.T) {

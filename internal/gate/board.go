@@ -172,6 +172,12 @@ func (b *Board) All() []Gate {
 	return slices.Collect(maps.Values(b.mirror.Load().shut))
 }
 
+// At is the gate itself, as mirrored; false when it is open.
+func (b *Board) At(account, api string) (Gate, bool) {
+	g, shut := b.mirror.Load().shut[key{account, api}]
+	return g, shut
+}
+
 // Close shuts the gate until a time; Break until WeChat accepts the account again. Both act on this pod at
 // once and on the others within a second.
 func (b *Board) Close(ctx context.Context, g Gate) error {

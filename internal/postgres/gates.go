@@ -102,6 +102,23 @@ func (s *Store) OpenGate(ctx context.Context, account, api string, unchangedSinc
 	return tag.RowsAffected() > 0, nil
 }
 
+// BringForward makes messages due now that wait behind a gate or for a quota, at most limit of them, and says how many
+// they were: after a gate was opened by hand. They go at pace, whatever their number.
+func (s *Store) BringForward(ctx context.Context, account string, kinds []message.Kind, limit int) (int64, error) {
+	id, err := s.accountID(ctx, account)
+	if err != nil {
+		return 0, fmt.Errorf("bring parked messages forward: %w", err)
+	}
+	tag, err := s.pool.Exec(ctx, `
+		UPDATE parked SET due_at = now() WHERE id IN (
+			SELECT id FROM parked WHERE account = $1 AND kind = ANY ($2::text[]::message_kind[]) AND reason IN ('gate', 'quota') AND due_at > now()
+			LIMIT $3 FOR UPDATE SKIP LOCKED)`, id, kinds, limit)
+	if err != nil {
+		return 0, fmt.Errorf("bring parked messages forward: %w", err)
+	}
+	return tag.RowsAffected(), nil
+}
+
 // ClaimProbe says whether this caller may probe the broken gate now: one may in each span of every, over all pods.
 // A gate that has just broken is not probed before a span has passed.
 func (s *Store) ClaimProbe(ctx context.Context, account, api string, every time.Duration) (bool, error) {

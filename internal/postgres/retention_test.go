@@ -52,6 +52,36 @@ func TestADayIsDroppedWhenNothingInItLives(t *testing.T) {
 	b.wantState(young.Messages[0].ID, outcome.Accepted, "")
 }
 
+func TestMessagesBehindAGateComeForward(t *testing.T) {
+	b := setup(t)
+	c := b.committer(CommitterOptions{})
+	park := func(kind message.Kind, why outcome.Reason) *message.Message {
+		m := newMessage()
+		m.Kind = kind
+		b.verdict(c, m, message.NewID(time.Now()), outcome.Outcome{Status: outcome.Parked, Reason: why, Until: time.Now().Add(time.Hour)}, Effects{})
+		return m
+	}
+	gated, quota := park(message.Template, outcome.Gate), park(message.Template, outcome.Quota)
+	others := []*message.Message{park(message.Custom, outcome.Gate), park(message.Template, outcome.NotBefore)}
+	n, err := b.store.BringForward(b.ctx, "shop", []message.Kind{message.Template}, 1)
+	if err != nil || n != 1 {
+		t.Fatalf("brought %d forward, %v, want the one that was asked for", n, err)
+	}
+	if n, err = b.store.BringForward(b.ctx, "shop", []message.Kind{message.Template}, 10); err != nil || n != 1 {
+		t.Fatalf("brought %d forward, %v, want the other", n, err)
+	}
+	for _, m := range []*message.Message{gated, quota} {
+		if due := b.status(m.ID).Due; due.After(time.Now()) {
+			t.Errorf("%s is due %v", m.ID, due)
+		}
+	}
+	for _, m := range others {
+		if due := b.status(m.ID).Due; !due.After(time.Now()) {
+			t.Errorf("%s of kind %s is due", m.ID, m.Kind)
+		}
+	}
+}
+
 func TestGatesKeepSince(t *testing.T) {
 	b := setup(t)
 	only := func() Gate {

@@ -62,24 +62,35 @@ func (m *Metrics) Called(api, class string, errcode int, took time.Duration) {
 	}
 }
 
-// Serve answers /metrics and /healthz at the address until the returned server is closed. An empty address serves
-// nothing.
-func Serve(address string, m *Metrics) (*http.Server, error) {
+// A Server answers /metrics and /healthz.
+type Server struct {
+	server   *http.Server
+	listener net.Listener // nil: serves nothing
+}
+
+// Listen takes the address; an empty one is none.
+func Listen(address string, m *Metrics) (*Server, error) {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	s := &Server{server: &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}}
 	if address == "" {
-		return server, nil
+		return s, nil
 	}
-	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", address)
-	if err != nil {
-		return nil, err
+	var err error
+	s.listener, err = (&net.ListenConfig{}).Listen(context.Background(), "tcp", address)
+	return s, err
+}
+
+// Run serves until the context ends. An error says that the listener broke: a worker that cannot be watched should be
+// started anew.
+func (s *Server) Run(ctx context.Context) error {
+	if s.listener == nil {
+		return nil
 	}
-	go func() {
-		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			panic(err) // the listener broke: a worker that cannot be watched should be started anew
-		}
-	}()
-	return server, nil
+	defer context.AfterFunc(ctx, func() { _ = s.server.Close() })()
+	if err := s.server.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve metrics: %w", err)
+	}
+	return nil
 }

@@ -1,6 +1,7 @@
 package telemetry_test
 
 import (
+	"context"
 	"io"
 	"net"
 	"net/http"
@@ -33,11 +34,19 @@ func TestServeAnswersWithWhatWasCounted(t *testing.T) {
 	m.Called("/cgi-bin/message/template/send", "sent", 0, 80*time.Millisecond)
 
 	address := freeAddress(t)
-	server, err := telemetry.Serve(address, m)
+	server, err := telemetry.Listen(address, m)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer server.Close()
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- server.Run(ctx) }()
+	defer func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Errorf("ended with %v", err)
+		}
+	}()
 	if got := get(t, "http://"+address+"/healthz"); got != "ok\n" {
 		t.Errorf("healthz answers %q", got)
 	}
@@ -63,7 +72,7 @@ func TestServeSaysThatItsAddressIsTaken(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	if _, err := telemetry.Serve(l.Addr().String(), telemetry.NewMetrics()); err == nil {
+	if _, err := telemetry.Listen(l.Addr().String(), telemetry.NewMetrics()); err == nil {
 		t.Error("got no error")
 	}
 }

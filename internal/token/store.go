@@ -116,6 +116,19 @@ func (s *shelf) refuse(ctx context.Context, owner, refusal string, lives time.Du
 	return nil
 }
 
+// Forgive forgets a refusal of the account's token call, so that the next call is made at once: for whoever has just
+// mended its cause.
+func Forgive(ctx context.Context, rdb redis.UniversalClient, app message.AppID, secret wechat.Secret) error {
+	seal, err := newSealer(app, secret)
+	if err != nil {
+		return fmt.Errorf("forget the refusal: %w", err)
+	}
+	if err := rdb.Del(ctx, keysOf(app, seal.name).refusal).Err(); err != nil {
+		return fmt.Errorf("forget the refusal: %w", err)
+	}
+	return nil
+}
+
 // The answers of force.
 const (
 	forceTaken = iota

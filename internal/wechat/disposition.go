@@ -35,6 +35,7 @@ const (
 	CodeBusy              = -1
 	CodeCredential        = 40001 // on a token call: the appsecret is wrong
 	CodeAppID             = 40013
+	CodeAppSecret         = 40125 // the appsecret is wrong
 	CodeIPNotWhitelisted  = 40164
 	CodeDuplicateIn60s    = 40241 // undocumented, seen 2025-02; see Error.DispositionInDoubt
 	CodeMassFast          = 42010 // lists sent side by side: the account's mass sends rest for minutes
@@ -106,7 +107,7 @@ var refusals = []refusal{
 	{40066, 40066, Request, 0},                          // API path
 	{40097, 40097, Request, 0},                          // arguments
 	{40102, 40102, Request, 0},                          // industry
-	{40125, 40125, Account, 0},                          // invalid appsecret
+	{CodeAppSecret, CodeAppSecret, Account, 0},          // invalid appsecret
 	{40130, 40130, Request, 0},                          // fewer than two openids
 	{40132, 40132, Request, 0},                          // WeChat id
 	{40138, 40138, Request, 0},                          // template emphasis word
