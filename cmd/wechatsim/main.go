@@ -32,10 +32,12 @@ type flags struct {
 
 const help = `Simulates the WeChat Official Account API: tokens, template messages, subscription
 notifications, customer service, mass send, quotas. It enforces WeChat's rules, injects
-faults and keeps a log of every message that it accepted.
+faults and keeps a log of every message that it accepted. An account with a callback is
+pushed what its users do, and a receipt for each message.
 
 Point an account's base_url at it. Its own administration is under /_sim/: GET /_sim/state,
-GET /_sim/accepts, POST /_sim/faults, POST /_sim/clock and more.`
+GET /_sim/accepts, GET /_sim/pushes, POST /_sim/faults, POST /_sim/clock and more. Users write, click,
+follow and leave by POST /_sim/accounts/APPID/act {openid: oX, action: message}.`
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -70,6 +71,37 @@ func TestServesUntilItIsStopped(t *testing.T) {
 	}
 }
 
+func TestTheExamplesCallbackIsPushedTo(t *testing.T) {
+	told := make(chan string, 1)
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { told <- r.URL.Query().Get("openid") }))
+	defer server.Close()
+	text, err := os.ReadFile("../../examples/wechatsim.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines []string
+	for line := range strings.Lines(string(text)) {
+		if strings.Contains(line, "actions: [") {
+			continue // they act at the start
+		}
+		if before, after, ok := strings.Cut(line, "# "); ok && strings.TrimSpace(before) == "" && before != "" {
+			line = before + after // the callback
+		}
+		lines = append(lines, line)
+	}
+	name := filepath.Join(t.TempDir(), "s.yaml")
+	scenario := strings.ReplaceAll(strings.Join(lines, ""), "http://127.0.0.1:8080/wechat/shop", server.URL)
+	if err := os.WriteFile(name, []byte(scenario), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	url, stop := start(t, "--listen", "127.0.0.1:0", "--latency", "0", "--scenario", name)
+	defer stop()
+	fetch(t, url+"/_sim/accounts/wx0000000000000001/act", `{"openid":"oAlice","action":"message"}`)
+	if got := <-told; got != "oAlice" {
+		t.Errorf("told of %q", got)
+	}
+}
+
 func TestBadInputEndsWith2AndOneLine(t *testing.T) {
 	file := func(text string) string {
 		name := filepath.Join(t.TempDir(), "s.yaml")
@@ -91,6 +123,7 @@ func TestBadInputEndsWith2AndOneLine(t *testing.T) {
 		"no accounts":           {[]string{"--scenario", file("seed: 1")}, "accounts: at least one"},
 		"an account without id": {[]string{"--scenario", file("accounts: [{secret: x}]")}, "appid and secret"},
 		"an unknown API":        {[]string{"--scenario", file("accounts: [{appid: a, secret: b, limits: {nope: {per_day: 1}}}]")}, `API "nope"`},
+		"a bad callback":        {[]string{"--scenario", file("accounts: [{appid: a, secret: b, callback: {url: 'http://x', token: t}}]")}, "callback: aes_key"},
 		"a bad fault":           {[]string{"--scenario", file("accounts: [{appid: a, secret: b}]\nfaults: [{kind: boom}]")}, `kind "boom"`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -114,7 +147,7 @@ func TestHelp(t *testing.T) {
 	if code := run(t.Context(), []string{"--help"}, &out, &complaints); code != 0 {
 		t.Errorf("exit %d", code)
 	}
-	for _, word := range []string{"--listen", "--scenario", "--latency", "/_sim/state"} {
+	for _, word := range []string{"--listen", "--scenario", "--latency", "/_sim/state", "/_sim/pushes", "/act"} {
 		if !strings.Contains(out.String(), word) {
 			t.Errorf("the help does not mention %s:\n%s", word, &out)
 		}

@@ -1,7 +1,6 @@
 package wechattest
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -33,6 +32,7 @@ type user struct {
 	openid    string
 	follows   bool
 	refuses   bool // refuses messages: 43101
+	blocks    bool // likewise, but only the receipt says so
 	blacklist bool // the account has put the user on its blacklist: 43019
 	tags      []int64
 	windows   *windows
@@ -102,55 +102,6 @@ func (a *Account) user(openid string) *user {
 		a.order = append(a.order, u)
 	}
 	return u
-}
-
-// An Action is what a user, or the account about a user, does.
-type Action string
-
-// The actions; those that are also a [Trigger] open its window.
-const (
-	Message     Action = "message"
-	Menu        Action = "menu"
-	Follow      Action = "follow"
-	Scan        Action = "scan"
-	Pay         Action = "pay"
-	Unsubscribe Action = "unsubscribe" // closes every window
-	Refuse      Action = "refuse"      // switches messages off
-	Allow       Action = "allow"       // and on again
-	Blacklist   Action = "blacklist"   // the account bans the user
-	Unblacklist Action = "unblacklist"
-)
-
-var actions = []Action{Message, Menu, Follow, Scan, Pay, Unsubscribe, Refuse, Allow, Blacklist, Unblacklist}
-
-// Act lets a user act now. A user who writes, clicks or scans follows the account.
-func (a *Account) Act(openid string, action Action) error {
-	if !slices.Contains(actions, action) {
-		return fmt.Errorf("action %q is none of %v", action, actions)
-	}
-	if openid == "" {
-		return errors.New("openid is missing")
-	}
-	now, set := a.sim.Clock.Now(), a.set.Load()
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	u := a.user(openid)
-	switch action {
-	case Unsubscribe:
-		u.follows, u.windows = false, nil
-	case Refuse, Allow:
-		u.refuses = action == Refuse
-	case Blacklist, Unblacklist:
-		u.blacklist = action == Blacklist
-	default:
-		if u.windows == nil {
-			u.windows = &windows{}
-		}
-		u.follows, u.spoke = true, now
-		t := Trigger(action)
-		u.windows.act(t, set.window[t], set.Combine, now)
-	}
-	return nil
 }
 
 // Permit gives n permissions for subscription notifications of a template (一次性订阅); below 0 gives a

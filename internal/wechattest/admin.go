@@ -17,6 +17,7 @@ const adminPrefix = "/_sim/"
 //
 //	GET    /_sim/state                  clock, faults, accounts with the witness's counts
 //	GET    /_sim/accepts?after=N        the accept log as JSON Lines
+//	GET    /_sim/pushes?after=N         what callbacks were told, and what became of it, as JSON Lines
 //	POST   /_sim/faults                 {kind: drop, when: after, api: template/send, next: 3} → {"id":1}
 //	DELETE /_sim/faults?id=N            without id: all
 //	POST   /_sim/clock                  {set: 2026-11-30T23:59:58+08:00} | {advance: 1h} | {freeze: true} | {run: true} | {real: true}
@@ -25,6 +26,8 @@ const adminPrefix = "/_sim/"
 //	POST   /_sim/accounts               an account as in a scenario
 //	POST   /_sim/accounts/{appid}       the settings to change
 //	POST   /_sim/accounts/{appid}/users {openid: oX, actions: [message], tags: [2], permits: {tpl: 1}}; or openids: […]
+//	POST   /_sim/accounts/{appid}/act   {openid: oX, action: message, type: image, text: …, key: …, templates: […]}; or openids: […]
+//	POST   /_sim/accounts/{appid}/verify the GET with an echostr, as the console does it: {} → {"ok":true}
 //	POST   /_sim/accounts/{appid}/used  {template/send: 60000}
 //	POST   /_sim/accounts/{appid}/tokens {do: expire | kick | break}
 //	POST   /_sim/accounts/{appid}/mass  {msg_id: 3000000001, allow: true}
@@ -32,6 +35,7 @@ func (s *Sim) adminRoutes() http.Handler {
 	m := http.NewServeMux()
 	m.HandleFunc("GET /_sim/state", s.showState)
 	m.HandleFunc("GET /_sim/accepts", s.showAccepts)
+	m.HandleFunc("GET /_sim/pushes", s.showPushes)
 	m.HandleFunc("POST /_sim/faults", take(func(_ *http.Request, f *Fault) (any, error) {
 		id, err := s.Inject(*f)
 		return map[string]int{"id": id}, err
@@ -54,6 +58,8 @@ func (s *Sim) adminRoutes() http.Handler {
 	}))
 	m.HandleFunc("POST /_sim/accounts/{appid}", s.changeAccount)
 	m.HandleFunc("POST /_sim/accounts/{appid}/users", about(s, changeUsers))
+	m.HandleFunc("POST /_sim/accounts/{appid}/act", about(s, letAct))
+	m.HandleFunc("POST /_sim/accounts/{appid}/verify", take(s.verify))
 	m.HandleFunc("POST /_sim/accounts/{appid}/used", about(s, func(a *Account, in *map[string]int64) error {
 		for api, n := range *in {
 			if err := a.SetUsed(api, n); err != nil {
@@ -196,6 +202,33 @@ func changeUsers(a *Account, in *userChange) error {
 		}
 	}
 	return nil
+}
+
+type deedOf struct {
+	Deed    `yaml:",inline"`
+	OpenID  string   `yaml:"openid"`
+	OpenIDs []string `yaml:"openids"`
+}
+
+func letAct(a *Account, in *deedOf) error {
+	openids := in.OpenIDs
+	if in.OpenID != "" || len(openids) == 0 {
+		openids = append(openids, in.OpenID)
+	}
+	for _, id := range openids {
+		if err := a.Do(id, in.Deed); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Sim) verify(r *http.Request, _ *struct{}) (any, error) {
+	a, err := s.named(r)
+	if err == nil {
+		err = a.Verify(r.Context())
+	}
+	return map[string]bool{"ok": true}, err
 }
 
 func changeTokens(a *Account, in *struct{ Do string }) error {

@@ -18,6 +18,8 @@
 // | client_msg_id                | one message in 10 minutes             | /doc/service/api/notify/template/                |
 // | customer-service window      | message 5/48 h; menu, follow, scan 3/1 min | /doc/service/api/customer/message/          |
 // | mass send                    | 订阅号 1 a day; 服务号 4 a month to a user | /doc/service/guide/product/message/Batch_Sends.html |
+// | callbacks                    | 3 tries of 5 s, signed, encrypted     | /doc/service/guide/dev/push/                     |
+// | receipts                     | one for each template, notice and mass send | as above                                    |
 // | daily quotas                 | per API, Beijing day                  | /doc/service/guide/dev/api/limit.html            |
 //
 // Where the platform's behaviour is unknown, a field of [Settings] selects it.

@@ -170,6 +170,7 @@ func (c *call) submit(m *massMessage, users func(*Account) []*user) *refusal {
 	j := &job{
 		id: 3_000_000_000 + n, kind: m.kind, to: m.to, clientID: m.clientID, at: c.now, toAll: m.toAll,
 		content: contentHash([]byte(m.kind), m.content), users: users(a), waits: c.set.Mass.Protected && m.toAll,
+		judged: c.set.Mass.Verdict,
 	}
 	if m.kind == "mpnews" {
 		j.dataID = 2_247_000_000 + n
@@ -180,6 +181,10 @@ func (c *call) submit(m *massMessage, users func(*Account) []*user) *refusal {
 	}
 	s.deliver(j, c.set, c.now)
 	a.logMass(j, c.ep, c.now, c.body)
+	early := c.set.callback != nil && c.sim.chance(c.set.callback.Receipts.Early)
+	if first := a.massReceipt(j, c.set, c.now, j.verdict(), early); early {
+		c.early = first
+	}
 	c.out = fmt.Appendf(c.out, `{"errcode":0,"errmsg":"send job submission success","msg_id":%d`, j.id)
 	if j.dataID != 0 {
 		c.out = fmt.Appendf(c.out, `,"msg_data_id":%d`, j.dataID)

@@ -29,6 +29,11 @@ type MassRules struct {
 	// ProtectedSilent leaves msg_id out of the answers 89504 and 89505; the pages do not say whether it is
 	// there.
 	ProtectedSilent bool `yaml:"protected_silent"`
+	// Verdict is the Status of every job's MASSSENDJOBFINISH, such as err(30003), in place of send success: nobody
+	// gets the message, and mass/get says SEND_FAIL.
+	Verdict string `yaml:"verdict"`
+	// Articles is how many an mpnews holds; 1.
+	Articles int `yaml:"articles"`
 }
 
 const (
@@ -46,6 +51,7 @@ func (m MassRules) withDefaults() MassRules {
 	m.MinList = cmp.Or(m.MinList, 2)
 	m.MaxList = cmp.Or(m.MaxList, 10_000)
 	m.RetryGap = cmp.Or(m.RetryGap, time.Minute)
+	m.Articles = cmp.Or(m.Articles, 1)
 	return m
 }
 
@@ -72,7 +78,9 @@ type job struct {
 	at         time.Time
 	toAll      bool
 	users      []*user // followers that the range names
+	total      int     // of them
 	sent       int     // of them, those who get it
+	judged     string  // the Status of a job that was refused after it was taken; empty: none
 	waits      bool    // for the administrator
 	refused    bool
 	deleted    bool
@@ -126,11 +134,16 @@ func (s *massState) deliver(j *job, set *settings, now time.Time) {
 	if set.Type == Subscription {
 		limit = -1
 	}
+	j.total = len(j.users)
+	if j.judged != "" {
+		j.users = nil
+		return
+	}
 	for _, u := range j.users {
 		if u.massMonth != s.month {
 			u.massMonth, u.massCount = s.month, 0
 		}
-		if !u.follows || u.refuses || u.blacklist || limit >= 0 && u.massCount >= limit {
+		if !u.follows || u.refuses || u.blocks || u.blacklist || limit >= 0 && u.massCount >= limit {
 			continue
 		}
 		u.massCount++
@@ -148,10 +161,15 @@ func (j *job) status(set *settings, now time.Time) string {
 		return "SEND_FAIL"
 	case j.waits, now.Sub(j.at) < set.Mass.JobTime:
 		return "SENDING"
+	case j.judged != "":
+		return "SEND_FAIL"
 	default:
 		return "SEND_SUCCESS"
 	}
 }
+
+// verdict is the Status of the job's receipt.
+func (j *job) verdict() string { return cmp.Or(j.judged, massSent) }
 
 // DecideMass is the administrator's answer to a protected mass send; false if none waits under the id.
 func (a *Account) DecideMass(msgID int64, allow bool) bool {
@@ -166,6 +184,9 @@ func (a *Account) DecideMass(msgID int64, allow bool) bool {
 	if allow {
 		a.mass.deliver(j, set, now)
 		a.logMass(j, a.sim.routes[PathMassSendAll], now, nil)
+		a.massReceipt(j, set, now, j.verdict(), false)
+	} else {
+		a.massReceipt(j, set, now, massRefused, false)
 	}
 	return true
 }

@@ -23,6 +23,12 @@ func (c *call) respond(w http.ResponseWriter, bad *refusal) {
 	if d := c.sim.latency.Load().draw(c.sim); d > 0 {
 		c.sim.hang(d)
 	}
+	if c.early != nil {
+		select {
+		case <-c.early:
+		case <-c.sim.done:
+		}
+	}
 	if c.strike != nil {
 		if c.account != nil {
 			c.meter().damaged()

@@ -54,6 +54,8 @@ type Settings struct {
 	TextBytes int                   `yaml:"text_bytes"` // of a customer-service text; 0: 2048
 	Duplicate Duplicate             `yaml:"duplicate"`  // the answer to a repeated client_msg_id
 	Mass      MassRules             `yaml:"mass"`
+
+	Callback *Callback `yaml:"callback"` // none: nobody is told of anything
 }
 
 // A Template is a template message's template (模板) as the account has it.
@@ -105,6 +107,7 @@ type settings struct {
 	closed    map[string]int
 	window    map[Trigger]Allowance
 	prefixes  []netip.Prefix
+	callback  *callback
 }
 
 func (s Settings) clone() Settings {
@@ -112,6 +115,10 @@ func (s Settings) clone() Settings {
 	s.WxNames = maps.Clone(s.WxNames)
 	s.Whitelist, s.Materials = slices.Clone(s.Whitelist), slices.Clone(s.Materials)
 	s.Templates, s.Tags, s.MiniPrograms = slices.Clone(s.Templates), slices.Clone(s.Tags), slices.Clone(s.MiniPrograms)
+	if s.Callback != nil {
+		c := *s.Callback
+		s.Callback = &c
+	}
 	return s
 }
 
@@ -134,6 +141,12 @@ func (s Settings) ready(paths func(string) (string, error)) (*settings, error) {
 		r.TextBytes = 2048
 	}
 	r.Mass = s.Mass.withDefaults()
+	if s.Callback != nil {
+		var err error
+		if r.callback, err = s.Callback.ready(s.AppID); err != nil {
+			return nil, fmt.Errorf("account %s: %w", s.AppID, err)
+		}
+	}
 	for api, code := range s.Closed {
 		path, err := paths(api)
 		if err != nil {

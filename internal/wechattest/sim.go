@@ -39,6 +39,7 @@ type Sim struct {
 	accounts sync.Map // appid → *Account
 	unknown  atomic.Int64
 	ids      atomic.Int64 // for msgids
+	pushes   *pushes
 	rids     ridMemory
 	done     chan struct{}
 	close    func()
@@ -56,6 +57,7 @@ func New(o Options) *Sim {
 		o.Seed = rand.Uint64()
 	}
 	s := &Sim{seed: o.Seed, rand: rand.New(rand.NewPCG(o.Seed, 1)), done: make(chan struct{})}
+	s.pushes = newPushes(s, o.Seed)
 	s.close = sync.OnceFunc(func() { close(s.done) })
 	s.routes = routes()
 	s.admin = s.adminRoutes()
@@ -67,8 +69,12 @@ func New(o Options) *Sim {
 // Seed repeats this run's random choices, as far as calls come in the same order.
 func (s *Sim) Seed() uint64 { return s.seed }
 
-// Close lets calls that hang go on at once.
-func (s *Sim) Close() { s.close() }
+// Close lets calls that hang go on at once, and waits for pushes that are on their way; those that wait for their
+// time are not sent.
+func (s *Sim) Close() {
+	s.close()
+	s.pushes.stop()
+}
 
 // SetLatency changes how long answers take.
 func (s *Sim) SetLatency(l Latency) { s.latency.Store(&l) }
@@ -171,8 +177,9 @@ type call struct {
 	account *Account
 	set     *settings
 	now     time.Time
-	spent   bool   // the call took one from the day's quota
-	strike  *Fault // a fault that damages the answer
+	spent   bool            // the call took one from the day's quota
+	strike  *Fault          // a fault that damages the answer
+	early   <-chan struct{} // closed when a receipt was pushed that comes before the answer
 	in      bytes.Buffer
 	body    []byte
 	out     []byte
@@ -183,7 +190,7 @@ var calls = sync.Pool{New: func() any { return new(call) }}
 func (c *call) begin(s *Sim, r *http.Request) {
 	c.sim, c.req, c.query, c.now = s, r, r.URL.RawQuery, s.Clock.Now()
 	c.ep = s.routes[r.URL.Path]
-	c.account, c.set, c.strike, c.spent = nil, nil, nil, false
+	c.account, c.set, c.strike, c.spent, c.early = nil, nil, nil, false, nil
 	c.in.Reset()
 	c.body, c.out = nil, c.out[:0]
 }

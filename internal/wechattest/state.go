@@ -12,6 +12,7 @@ type State struct {
 	Latency      string         `json:"latency"`
 	Accepted     int            `json:"accepted"`
 	UnknownCalls int64          `json:"unknown_calls"`
+	Pushes       PushCounts     `json:"pushes"`
 	Faults       []FaultState   `json:"faults"`
 	Accounts     []AccountState `json:"accounts"`
 }
@@ -47,7 +48,7 @@ func (s *Sim) showState(w http.ResponseWriter, _ *http.Request) { answer(w, s.St
 func (s *Sim) State() State {
 	out := State{
 		Now: s.Clock.Now().In(Beijing), Seed: s.seed, Latency: s.latency.Load().String(),
-		Accepted: s.AcceptedTotal(), UnknownCalls: s.UnknownCalls(), Faults: s.faults.list(),
+		Accepted: s.AcceptedTotal(), UnknownCalls: s.UnknownCalls(), Pushes: s.PushCounts(), Faults: s.faults.list(),
 	}
 	for _, a := range s.Accounts() {
 		out.Accounts = append(out.Accounts, a.state())

@@ -18,6 +18,7 @@ func sendSubscribe(c *call) *refusal {
 	}
 	id := c.sim.newMsgID()
 	c.accepted(n.to, n.clientID, contentHash(n.template, n.data), 1, id, 0)
+	c.noticeReceipt(&n, id)
 	c.giveMsgID(id)
 	return nil
 }

@@ -153,6 +153,7 @@ func (c *call) deliverTemplate(n *notice) *refusal {
 		}
 	}
 	c.accepted(n.to, n.clientID, contentHash(n.template, n.data), 1, id, 0)
+	c.templateReceipt(n, id)
 	c.giveMsgID(id)
 	return nil
 }
