@@ -262,8 +262,10 @@ func TestPassiveReplies(t *testing.T) {
 		"a plain one":            {PlainMode, func(c *callback) string { return reply(c, alice) }, true, ""},
 		"a plain one, encrypted": {"", func(c *callback) string { return reply(c, alice) }, false, "not encrypted"},
 		"the wrong token":        {"", func(c *callback) string { return sealed(s, "pam", reply(c, alice)) }, false, "MsgSignature"},
-		"the wrong appid": {"", func(c *callback) string { return sealed(sealOf(t, vectorKey, "wx9"), "pamtest", reply(c, alice)) },
-			false, "cannot be decrypted"},
+		"the wrong appid": {
+			"", func(c *callback) string { return sealed(sealOf(t, vectorKey, "wx9"), "pamtest", reply(c, alice)) },
+			false, "cannot be decrypted",
+		},
 		"to somebody else": {PlainMode, func(c *callback) string { return reply(c, bob) }, false, "want from"},
 		"no XML":           {"", func(*callback) string { return "ok" }, false, "neither empty nor success"},
 	} {
