@@ -65,6 +65,7 @@ func run(ctx context.Context, f flags) error {
 			continue
 		}
 		if err := part.measure(ctx, env, f.Rounds, report); err != nil {
+			report.write(os.Stderr) // minutes of work
 			return fmt.Errorf("%s: %w", part.name, err)
 		}
 	}

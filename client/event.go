@@ -142,17 +142,9 @@ func (c *Client) record(ctx context.Context, account Account, e Event) error {
 	if c.ledger == nil {
 		return nil
 	}
-	err := c.ledger.RecordInbound(ctx, []postgres.Inbound{
+	return c.ledger.RecordInbound(ctx, []postgres.Inbound{
 		{Account: account.Name, OpenID: e.OpenID, Trigger: string(e.Type), At: e.At},
 	})
-	switch {
-	case err != nil:
-		return err
-	case e.Type == Unsubscribed:
-		return c.ledger.Suppress(ctx, account.Name, e.OpenID, e.At)
-	default:
-		return c.ledger.Unsuppress(ctx, account.Name, e.OpenID, e.At)
-	}
 }
 
 // windowRules tell the window's ledger how long to keep a user's record; what the window allows, workers decide.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -44,7 +45,30 @@ type statusView struct {
 	DueAt      time.Time         `json:"due_at,omitzero"`
 	FinishedAt time.Time         `json:"finished_at,omitzero"`
 	Labels     map[string]string `json:"labels,omitempty"`
+	Receipt    *receiptView      `json:"receipt,omitempty"`
 	Timeline   []stepView        `json:"timeline,omitempty"`
+}
+
+// receiptView is WeChat's last report on the message.
+type receiptView struct {
+	At        time.Time       `json:"at"`
+	Delivered bool            `json:"delivered"`
+	Reason    string          `json:"reason,omitempty"`
+	Inferred  bool            `json:"inferred,omitempty"` // by user and time
+	Job       json.RawMessage `json:"job,omitempty"`
+}
+
+func (r receiptView) String() string {
+	text := "undelivered"
+	if r.Delivered {
+		text = "delivered"
+	} else if r.Reason != "" {
+		text += ": " + r.Reason
+	}
+	if r.Inferred {
+		text += " (by user and time)"
+	}
+	return text + ", " + clock(r.At)
 }
 
 type stepView struct {
@@ -86,6 +110,10 @@ func viewOf(st postgres.Status) statusView {
 		Status: st.State, Reason: st.Reason, ErrCode: st.ErrCode, MsgID: st.MsgID, Attempts: st.Attempts,
 		AcceptedAt: m.ID.Time(), DueAt: st.Due, FinishedAt: st.Finished, Labels: m.Labels,
 	}
+	if n := len(st.Receipts); n > 0 {
+		r := receiptView(st.Receipts[n-1])
+		v.Receipt = &r
+	}
 	for _, step := range st.Timeline {
 		v.Timeline = append(v.Timeline, stepView{step.At, step.State, step.Reason, step.ErrCode, step.ErrMsg, step.RID, step.Note})
 	}
@@ -109,6 +137,9 @@ func (v statusView) table(s *session) error {
 	row("attempts", v.Attempts)
 	row("errcode", v.ErrCode)
 	row("msgid", v.MsgID)
+	if v.Receipt != nil {
+		row("receipt", v.Receipt)
+	}
 	for _, step := range v.Timeline {
 		line := fmt.Sprintf("%s %s %s", step.Status, step.Reason, step.ErrMsg)
 		if step.ErrCode != 0 {

@@ -21,6 +21,7 @@ import (
 	"github.com/hongyan-dispatch/hongyan/internal/config"
 	"github.com/hongyan-dispatch/hongyan/internal/pipeline"
 	"github.com/hongyan-dispatch/hongyan/internal/postgres"
+	"github.com/hongyan-dispatch/hongyan/internal/reconcile"
 	"github.com/hongyan-dispatch/hongyan/internal/telemetry"
 	"github.com/hongyan-dispatch/hongyan/internal/wechat"
 	"github.com/hongyan-dispatch/hongyan/outcome"
@@ -127,6 +128,16 @@ func (runCommand) Run(ctx context.Context, i invocation) error {
 					code = e.Code
 				}
 				metrics.Called(api, r.Class.String(), code, r.Elapsed)
+			},
+			Joined: func(j reconcile.Joined) {
+				how := "msgid"
+				switch {
+				case j.Upgraded:
+					how = "proof"
+				case j.Inferred:
+					how = "inferred"
+				}
+				metrics.Joined(j.Account, string(j.Kind), how, j.Lag)
 			},
 		})
 	})

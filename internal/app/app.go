@@ -18,6 +18,7 @@ import (
 	"github.com/hongyan-dispatch/hongyan/internal/pipeline"
 	"github.com/hongyan-dispatch/hongyan/internal/postgres"
 	"github.com/hongyan-dispatch/hongyan/internal/ratelimit"
+	"github.com/hongyan-dispatch/hongyan/internal/reconcile"
 	"github.com/hongyan-dispatch/hongyan/internal/tasks"
 	"github.com/hongyan-dispatch/hongyan/internal/token"
 	"github.com/hongyan-dispatch/hongyan/internal/wechat"
@@ -35,6 +36,7 @@ type Options struct {
 	Ready   func()                                                           // the worker takes parcels
 	Decided func(a *pipeline.Attempt, o outcome.Outcome, took time.Duration) // a decision was written
 	Called  func(api string, r wechat.Result)                                // a call that sends was made
+	Joined  func(j reconcile.Joined)                                         // a receipt found its message
 }
 
 // Run is a worker: it dispatches until ctx ends, then drains and returns.
@@ -77,7 +79,7 @@ func (w *pod) open(ctx context.Context) (err error) {
 	if w.store, err = postgres.Open(ctx, w.config.Postgres.URL.Reveal(), postgres.Options{Name: "hongyan-worker"}); err != nil {
 		return fmt.Errorf("postgres: %w", err)
 	}
-	if err := w.checkMigrations(ctx); err != nil {
+	if err := checkMigrations(ctx, w.config, "worker"); err != nil {
 		return err
 	}
 	if w.shared, err = tasks.Redis(w.config.Redis.URL.Reveal()); err != nil {
@@ -104,15 +106,16 @@ func (w *pod) name() string {
 	return cmp.Or(w.config.Worker.Name, host, "worker")
 }
 
-func (w *pod) checkMigrations(ctx context.Context) error {
-	have, want, dirty, err := postgres.MigrationState(ctx, w.config.Postgres.URL.Reveal())
+// checkMigrations says what is wrong with the schema for a program.
+func checkMigrations(ctx context.Context, c *config.Config, program string) error {
+	have, want, dirty, err := postgres.MigrationState(ctx, c.Postgres.URL.Reveal())
 	switch {
 	case err != nil:
 		return fmt.Errorf("read migrations: %w", err)
 	case dirty:
 		return fmt.Errorf("postgres: migration %d was broken off half-way; see docs/operations.md", have)
 	case have < want:
-		return fmt.Errorf("postgres: the schema is at migration %d and this worker needs %d: run `worker migrate`", have, want)
+		return fmt.Errorf("postgres: the schema is at migration %d and this %s needs %d: run `worker migrate`", have, program, want)
 	}
 	return nil
 }

@@ -62,6 +62,7 @@ func (w *pod) tidy(ctx context.Context, now time.Time) {
 	}
 	_, err = w.store.PurgeKeys(ctx, now.Add(-w.config.Retention.Keys), purgeRows)
 	note("purge idempotency keys", err)
+	note("ask about mass sends", w.askAboutMass(ctx, now))
 	left, err := w.store.RefundableMass(ctx)
 	note("look for mass caps to give back", err)
 	for _, id := range left {

@@ -23,7 +23,7 @@ func (w *pod) heal(ctx context.Context) error {
 			Store: ledgerRows{w.store}, Lookup: tasks.NewLookup(w.shared), Queue: w.enqueuer,
 			Windows:   answered{window.New(w.shared, w.accounts.windowRules), w.accounts},
 			Repeats:   w.accounts.repeats,
-			Retention: w.config.Retention.Messages, Log: w.log,
+			Retention: w.config.Retention.Messages, Joined: w.options.Joined, Log: w.log,
 		}
 		return r.Run(ctx)
 	}
@@ -59,6 +59,15 @@ func (s ledgerRows) ResolveLeftBehind(ctx context.Context, silent time.Duration,
 		list[i] = reconcile.LeftBehind(l)
 	}
 	return list, batches, err
+}
+
+func (s ledgerRows) JoinReceipts(ctx context.Context, now time.Time, limit int) ([]reconcile.Joined, int, error) {
+	rows, looked, err := s.Store.JoinReceipts(ctx, now, limit)
+	list := make([]reconcile.Joined, len(rows))
+	for i, j := range rows {
+		list[i] = reconcile.Joined(j)
+	}
+	return list, looked, err
 }
 
 // answered is the window ledger, by the accounts' names. An account that is not configured has no window.

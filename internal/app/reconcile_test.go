@@ -270,7 +270,7 @@ func TestMessagesOfADeadPodAreResolvedByKind(t *testing.T) {
 		t.Fatal(claim, err)
 	}
 	ledger := window.New(w.rdb, func(message.AppID) window.Rules { return window.DefaultRules() })
-	if err := ledger.Event(t.Context(), "wxshop", user, "menu", time.Now(), time.Now()); err != nil {
+	if err := ledger.Event(t.Context(), "wxshop", user, "message", time.Now().Add(-time.Minute), time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	state := func(id message.ID) outcome.Status {

@@ -2,7 +2,6 @@ package config
 
 import (
 	"cmp"
-	"encoding/base64"
 	"fmt"
 	"net"
 	"net/url"
@@ -34,6 +33,7 @@ func (c *checker) config(v *Config, needs []Need) {
 	c.storeURL("redis.url", v.Redis.URL, "redis", "rediss", "redis-cluster", "redis-sentinel")
 	c.storeURL("postgres.url", v.Postgres.URL, "postgres", "postgresql")
 	c.listen("server.listen", v.Server.Listen)
+	atLeast(c, "server.max_parallel", v.Server.MaxParallel, 1, "512 is the default")
 	c.listen("worker.metrics_listen", v.Worker.MetricsListen)
 	within(c, "worker.senders", v.Worker.Senders, 1, 10_000, "")
 	c.rule(len(v.Worker.Name) <= 64, "worker.name", "longer than 64 bytes", "shorten it")
@@ -114,25 +114,6 @@ func (c *checker) baseURL(at string, a *Account) {
 func isLoopback(host string) bool {
 	ip := net.ParseIP(host)
 	return host == "localhost" || ip != nil && ip.IsLoopback()
-}
-
-func (c *checker) callback(at string, b *Callback) {
-	used := !b.AESKey.IsZero() || b.ForwardURL != ""
-	c.rule(!used || !b.Token.IsZero(), at+".token", "missing while other keys of callback are given",
-		"copy the Token from the console's server settings")
-	needKey := !b.Token.IsZero() && b.Mode != "plain"
-	c.rule(!needKey || !b.AESKey.IsZero(), at+".aes_key", "missing, although mode is "+b.Mode,
-		"copy the EncodingAESKey from the console's server settings")
-	if key := b.AESKey.Reveal(); key != "" {
-		_, err := base64.StdEncoding.DecodeString(key + "=") // not Strict: real keys have spare bits set
-		c.rule(len(key) == 43 && err == nil, at+".aes_key",
-			fmt.Sprintf("want 43 letters and digits, got %d bytes", len(key)), "copy the EncodingAESKey whole")
-	}
-	if b.ForwardURL != "" {
-		u, err := url.Parse(b.ForwardURL)
-		c.rule(err == nil && u.Host != "" && (u.Scheme == "https" || u.Scheme == "http"), at+".forward_url",
-			"want an absolute http or https URL", "")
-	}
 }
 
 func (c *checker) limits(at string, l *Limits) {

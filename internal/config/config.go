@@ -37,7 +37,8 @@ type Postgres struct {
 
 // Server configures the HTTP server.
 type Server struct {
-	Listen string `yaml:"listen"`
+	Listen      string `yaml:"listen"`
+	MaxParallel int    `yaml:"max_parallel"` // requests to the callback at one time
 }
 
 // Worker configures a worker process.
@@ -87,8 +88,64 @@ type Callback struct {
 	TokenFile  string `yaml:"token_file"`
 	AESKey     Secret `yaml:"aes_key"`
 	AESKeyFile string `yaml:"aes_key_file"`
-	Mode       string `yaml:"mode" oneof:"plain,compatible,encrypted"`
-	ForwardURL string `yaml:"forward_url"`
+
+	// The ones before, while the console is being changed.
+	TokenPrevious      Secret `yaml:"token_previous"`
+	TokenPreviousFile  string `yaml:"token_previous_file"`
+	AESKeyPrevious     Secret `yaml:"aes_key_previous"`
+	AESKeyPreviousFile string `yaml:"aes_key_previous_file"`
+
+	Mode           string        `yaml:"mode" oneof:"plain,compatible,encrypted"`
+	ForwardURL     string        `yaml:"forward_url"`
+	ForwardTimeout time.Duration `yaml:"forward_timeout"`
+	Replies        []Reply       `yaml:"replies"`
+}
+
+// A Reply is what users are told at once (被动回复): to a message that is the keyword, or to an event; to any message where
+// neither is given. It holds exactly one of the bodies.
+type Reply struct {
+	Keyword  string `yaml:"keyword"`
+	Contains bool   `yaml:"contains"` // the message holds the keyword; else it is the keyword
+	Event    string `yaml:"event" oneof:"follow,scan,menu"`
+	Key      string `yaml:"key"` // of the menu's item, or the QR code's scene
+
+	Text     string         `yaml:"text"`
+	Image    string         `yaml:"image"` // media_id
+	Voice    string         `yaml:"voice"` // media_id
+	Video    VideoReply     `yaml:"video"`
+	Music    MusicReply     `yaml:"music"`
+	News     []ArticleReply `yaml:"news"`
+	Transfer TransferReply  `yaml:"transfer"`
+}
+
+// VideoReply replies with a film.
+type VideoReply struct {
+	MediaID     string `yaml:"media_id"`
+	Title       string `yaml:"title"`
+	Description string `yaml:"description"`
+}
+
+// MusicReply replies with a link to music.
+type MusicReply struct {
+	ThumbMediaID string `yaml:"thumb_media_id"`
+	Title        string `yaml:"title"`
+	Description  string `yaml:"description"`
+	URL          string `yaml:"url"`
+	HQURL        string `yaml:"hq_url"`
+}
+
+// An ArticleReply is a card.
+type ArticleReply struct {
+	Title       string `yaml:"title"`
+	Description string `yaml:"description"`
+	PicURL      string `yaml:"pic_url"`
+	URL         string `yaml:"url"`
+}
+
+// TransferReply hands the conversation to human customer service.
+type TransferReply struct {
+	Enabled   bool   `yaml:"enabled"`
+	KfAccount string `yaml:"kf_account"` // empty: anybody
 }
 
 // Limits are WeChat's limits of an account, by kind of message.

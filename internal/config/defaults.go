@@ -6,7 +6,7 @@ import "time"
 // (developers.weixin.qq.com, read 2026-11-22); an account may have been given others.
 func Default() *Config {
 	return &Config{
-		Server:    Server{Listen: "127.0.0.1:8080"},
+		Server:    Server{Listen: "127.0.0.1:8080", MaxParallel: 512},
 		Worker:    Worker{Senders: 64},
 		Retention: Retention{Messages: 30 * 24 * time.Hour, Keys: 24 * time.Hour},
 		Log:       Log{Level: "info", Format: "text"},
@@ -18,7 +18,7 @@ func DefaultAccount(accountType string) Account {
 	return Account{
 		Type:     accountType,
 		BaseURL:  "https://api.weixin.qq.com",
-		Callback: Callback{Mode: "encrypted"},
+		Callback: Callback{Mode: "encrypted", ForwardTimeout: 3500 * time.Millisecond},
 		Limits: Limits{
 			// developers.weixin.qq.com/doc/service/guide/dev/api/limit.html and, for template messages,
 			// …/guide/product/template_message/Template_Message_Interface.html. WeChat publishes no pace.

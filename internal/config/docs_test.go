@@ -53,6 +53,9 @@ func describe(all map[string]documented, path string, a, b reflect.Value, oneOf 
 		for f := range a.Type().Fields() {
 			describe(all, join(path, f.Tag.Get("yaml")), a.FieldByIndex(f.Index), b.FieldByIndex(f.Index), f.Tag.Get("oneof"))
 		}
+	case a.Kind() == reflect.Slice && a.Type().Elem().Kind() == reflect.Struct && a.Len() == 0:
+		empty := reflect.Zero(a.Type().Elem())
+		describe(all, path+"[]", empty, empty, "")
 	case a.Kind() == reflect.Slice && a.Type().Elem().Kind() == reflect.Struct:
 		describe(all, path+"[]", a.Index(0), b.Index(0), "")
 	default:
@@ -91,6 +94,8 @@ func kindName(v reflect.Value, oneOf string) string {
 			return "`" + strings.ReplaceAll(oneOf, ",", "`, `") + "`"
 		}
 		return "text"
+	case reflect.Bool:
+		return "true or false"
 	case reflect.Float64:
 		return "number"
 	}

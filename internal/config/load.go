@@ -116,6 +116,8 @@ func (d *decoder) secretFiles(c *Config) {
 		d.secretFile(at+".secret", &a.Secret, a.SecretFile)
 		d.secretFile(at+".callback.token", &a.Callback.Token, a.Callback.TokenFile)
 		d.secretFile(at+".callback.aes_key", &a.Callback.AESKey, a.Callback.AESKeyFile)
+		d.secretFile(at+".callback.token_previous", &a.Callback.TokenPrevious, a.Callback.TokenPreviousFile)
+		d.secretFile(at+".callback.aes_key_previous", &a.Callback.AESKeyPrevious, a.Callback.AESKeyPreviousFile)
 	}
 }
 

@@ -152,6 +152,7 @@ func (s *Store) deleteExpired(ctx context.Context, now time.Time, keep time.Dura
 			[]any{bound, expiredRows, int32(mass.MonthOf(before))},
 		},
 		{`DELETE FROM mass_left_out WHERE (message, openid) IN (SELECT message, openid FROM mass_left_out WHERE message < $1 LIMIT $2)`, []any{bound, expiredRows}},
+		{`DELETE FROM receipt WHERE (account, key) IN (SELECT account, key FROM receipt WHERE received_at < $1 ORDER BY received_at LIMIT $2)`, []any{before, expiredRows}},
 		{`DELETE FROM rejected_task WHERE id IN (SELECT id FROM rejected_task WHERE at < $1 ORDER BY at LIMIT $2)`, []any{before, expiredRows}},
 		{`DELETE FROM pod p WHERE seen_at < $1 AND NOT EXISTS (SELECT FROM in_flight f WHERE f.pod = p.id)`, []any{before}},
 	}

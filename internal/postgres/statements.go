@@ -120,8 +120,7 @@ const (
 		INSERT INTO suppression AS s (account, openid, template_id, active, reason, errcode, since)
 		SELECT i.account, i.openid, i.template_id, true, 'refused_recipient', i.errcode, now()
 		FROM unnest($1::int4[], $2::text[], $3::text[], $4::int4[]) AS i (account, openid, template_id, errcode)
-		ON CONFLICT (account, openid, template_id) DO UPDATE SET active = true, errcode = excluded.errcode, changed_at = now(),
-			since = CASE WHEN s.active THEN s.since ELSE excluded.since END`
+		ON CONFLICT (account, openid, template_id) DO UPDATE SET active = true, errcode = excluded.errcode, changed_at = now(), since = now()`
 
 	sqlMassSent = `
 		UPDATE mass_call AS c SET state = 'sent', msg_id = i.msg_id, msg_data_id = i.msg_data_id

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -32,6 +33,16 @@ type Status struct {
 	Finished    time.Time // zero: not yet
 	Due         time.Time // parked until then; zero otherwise
 	Timeline    []Event   // oldest first
+	Receipts    []Report  // WeChat's, oldest first
+}
+
+// A Report is a receipt, as far as people ask.
+type Report struct {
+	At        time.Time
+	Delivered bool
+	Reason    string
+	Inferred  bool            // joined by user and time
+	Job       json.RawMessage // mass sends: totals, copyright checks, articles
 }
 
 // An Event is one step of a message that the state row does not keep.
@@ -98,8 +109,19 @@ func (s *Store) status(ctx context.Context, id message.ID) (Status, error) {
 		return st, err
 	}
 	st.Message = m
-	st.Timeline, err = s.timeline(ctx, id)
+	if st.Timeline, err = s.timeline(ctx, id); err != nil {
+		return st, err
+	}
+	st.Receipts, err = s.reports(ctx, id)
 	return st, err
+}
+
+func (s *Store) reports(ctx context.Context, id message.ID) ([]Report, error) {
+	rows, err := s.pool.Query(ctx, `SELECT at, delivered, reason, inferred, job FROM receipt WHERE message = $1 ORDER BY at`, [16]byte(id))
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowToStructByPos[Report])
 }
 
 func (s *Store) timeline(ctx context.Context, id message.ID) ([]Event, error) {

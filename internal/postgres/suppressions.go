@@ -61,36 +61,3 @@ func (s *Store) IsSuppressed(ctx context.Context, account string, to message.Ope
 	}
 	return found, nil
 }
-
-// Suppress notes that the user left at the given time, unless a later event of theirs says that they came back.
-func (s *Store) Suppress(ctx context.Context, account string, to message.OpenID, at time.Time) error {
-	id, err := s.accountID(ctx, account)
-	if err != nil {
-		return fmt.Errorf("suppress: %w", err)
-	}
-	_, err = s.pool.Exec(ctx, `
-		INSERT INTO suppression AS s (account, openid, template_id, active, reason, errcode, since)
-		SELECT $1, $2, '', true, 'suppressed', 0, $3 WHERE NOT EXISTS (
-			SELECT FROM inbound_last WHERE account = $1 AND openid = $2 AND trigger <> 'unsubscribe' AND at > $3)
-		ON CONFLICT (account, openid, template_id) DO UPDATE SET active = true, changed_at = now(), since = greatest(s.since, excluded.since)`,
-		id, string(to), at)
-	if err != nil {
-		return fmt.Errorf("suppress: %w", err)
-	}
-	return nil
-}
-
-// Unsuppress lifts every suppression of the user that is older than an event of theirs at the given time.
-func (s *Store) Unsuppress(ctx context.Context, account string, to message.OpenID, at time.Time) error {
-	id, err := s.accountID(ctx, account)
-	if err != nil {
-		return fmt.Errorf("lift suppression: %w", err)
-	}
-	_, err = s.pool.Exec(ctx, `
-		UPDATE suppression SET active = false, changed_at = now()
-		WHERE account = $1 AND openid = $2 AND active AND since < $3`, id, string(to), at)
-	if err != nil {
-		return fmt.Errorf("lift suppression: %w", err)
-	}
-	return nil
-}

@@ -42,13 +42,13 @@ func TestSuppressionsFollowRefusals(t *testing.T) {
 	if err != nil || len(changed) != 1 || !changed[0].Active || changed[0].OpenID != to || changed[0].Account != "shop" {
 		t.Errorf("changed %+v (%v), want the one suppression", changed, err)
 	}
-	if err := b.store.Unsuppress(b.ctx, "shop", to, time.Now().Add(-time.Hour)); err != nil {
+	if err := b.store.RecordInbound(b.ctx, []Inbound{{"shop", to, "message", time.Now().Add(-time.Hour)}}); err != nil {
 		t.Fatal(err)
 	}
 	if got, _ := b.store.IsSuppressed(b.ctx, "shop", to, "T1"); !got {
 		t.Error("an event older than the refusal lifted it")
 	}
-	if err := b.store.Unsuppress(b.ctx, "shop", to, time.Now().Add(time.Hour)); err != nil {
+	if err := b.store.RecordInbound(b.ctx, []Inbound{{"shop", to, "message", time.Now().Add(time.Hour)}}); err != nil {
 		t.Fatal(err)
 	}
 	if changed, _, _ = b.store.SuppressedSince(b.ctx, since); len(changed) != 1 || changed[0].Active {

@@ -6,6 +6,7 @@
 //	the same, archived or kept as completed      likewise                             its id freed, then the same
 //	running in Redis without a lease             the lists of active tasks            given a lease that is over
 //	sending, and its pod is silent for 15 s      the pod's claims in flight           parked or unknown, by kind
+//	a receipt without its message                the receipts' own list              joined; an unknown one is sent
 //	the same for the third time                  the message's count of deaths        dead: poison
 //
 // The one fact to know: a message whose pod died may have been sent, wherever the pod was. It goes on only where

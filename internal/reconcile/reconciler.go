@@ -58,6 +58,8 @@ type Store interface {
 	// ResolveLeftBehind lets decide say, with a note for the timeline, what becomes of some of the messages of pods
 	// silent for that long. No batches: none are left.
 	ResolveLeftBehind(ctx context.Context, silent time.Duration, decide func(LeftBehind) (outcome.Outcome, string)) (changed []LeftBehind, batches int, err error)
+	// JoinReceipts looks for the messages of at most limit receipts, and says how many it looked at.
+	JoinReceipts(ctx context.Context, now time.Time, limit int) (joined []Joined, looked int, err error)
 }
 
 // Lookup looks after the parcels in Redis.
@@ -87,6 +89,7 @@ type Reconciler struct {
 	Windows   Windows
 	Repeats   func(account string, kind message.Kind) Repeats
 	Retention time.Duration // messages older than this cannot be queued
+	Joined    func(Joined)  // optional: told of each receipt that found its message
 	Log       *slog.Logger
 }
 
@@ -101,6 +104,10 @@ func (r *Reconciler) Run(ctx context.Context) error {
 	})
 	loops.Go(func() error { // apart: a long sweep must not delay it
 		r.every(ctx, "resolve what dead workers left", func() error { return r.resolve(ctx, &watch, time.Now()) })
+		return nil
+	})
+	loops.Go(func() error {
+		r.every(ctx, "join receipts", func() error { return r.join(ctx) })
 		return nil
 	})
 	return loops.Wait()

@@ -21,6 +21,8 @@ type Metrics struct {
 	took      *prometheus.HistogramVec
 	calls     *prometheus.HistogramVec
 	answers   *prometheus.CounterVec
+	joined    *prometheus.CounterVec
+	lag       *prometheus.HistogramVec
 }
 
 // NewMetrics makes the metrics of a process, with Go's own.
@@ -42,8 +44,16 @@ func NewMetrics() *Metrics {
 		answers: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "hongyan_wechat_errcodes_total", Help: "Errcodes other than 0 that WeChat answered with.",
 		}, []string{"api", "errcode"}),
+		joined: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "hongyan_receipts_joined_total",
+			Help: "Receipts that found their message: by msgid, inferred by user and time, or proof that an unknown one was sent.",
+		}, []string{"account", "kind", "how"}),
+		lag: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "hongyan_receipt_lag_seconds", Help: "From a send to WeChat's receipt for it.",
+			Buckets: []float64{1, 2, 5, 10, 30, 60, 300, 600, 1800, 3600},
+		}, []string{"kind"}),
 	}
-	m.registry.MustRegister(m.decisions, m.took, m.calls, m.answers,
+	m.registry.MustRegister(m.decisions, m.took, m.calls, m.answers, m.joined, m.lag,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -60,6 +70,12 @@ func (m *Metrics) Called(api, class string, errcode int, took time.Duration) {
 	if errcode != 0 {
 		m.answers.WithLabelValues(api, strconv.Itoa(errcode)).Inc()
 	}
+}
+
+// Joined counts a receipt that found its message, how: msgid, inferred or proof.
+func (m *Metrics) Joined(account, kind, how string, lag time.Duration) {
+	m.joined.WithLabelValues(account, kind, how).Inc()
+	m.lag.WithLabelValues(kind).Observe(lag.Seconds())
 }
 
 // A Server answers /metrics and /healthz.

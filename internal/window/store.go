@@ -70,6 +70,44 @@ func (l *Ledger) Unsubscribed(ctx context.Context, app message.AppID, openid mes
 	return l.raise(ctx, app, openid, fieldUnsubscribed, at, now)
 }
 
+// A Note is what was heard of a user.
+type Note struct {
+	AppID   message.AppID
+	OpenID  message.OpenID
+	Trigger Trigger // empty: the user left
+	At      time.Time
+}
+
+// Heard is [Ledger.Event] and [Ledger.Unsubscribed] for many users in one round trip. After an error any of them may be
+// noted; repeat all.
+func (l *Ledger) Heard(ctx context.Context, notes []Note, now time.Time) error {
+	_, err := l.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for _, n := range notes {
+			field := string(n.Trigger)
+			if n.Trigger == "" {
+				field = fieldUnsubscribed
+			} else if n.Trigger.place() < 0 {
+				return fmt.Errorf("trigger %q: want one of %v", n.Trigger, Triggers())
+			}
+			// The source, not its digest: a pipeline cannot ask whether Redis knows it.
+			raiseScript.Eval(ctx, p, []string{key(n.AppID, n.OpenID)}, field, dated(n.At, now), l.lives(n.AppID))
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("note %d events: %w", len(notes), err)
+	}
+	return nil
+}
+
+// dated is when an event counts as of, in seconds: at most a little after now.
+func dated(at, now time.Time) int64 {
+	if latest := now.Add(Skew); at.After(latest) {
+		at = latest
+	}
+	return at.Unix()
+}
+
 // Refused notes that WeChat answered [CodeOutOfTime] or [CodeOutOfCount] at the instant now: the user stays closed, or
 // used up, until a newer event. Release the message's slot as well.
 func (l *Ledger) Refused(ctx context.Context, app message.AppID, openid message.OpenID, code int, now time.Time) error {
@@ -83,10 +121,7 @@ func (l *Ledger) raise(ctx context.Context, app message.AppID, openid message.Op
 	if at.Unix() <= 0 {
 		return fmt.Errorf("note %s: the event has no time", field)
 	}
-	if latest := now.Add(Skew); at.After(latest) {
-		at = latest
-	}
-	err := raiseScript.Run(ctx, l.rdb, []string{key(app, openid)}, field, at.Unix(), l.lives(app)).Err()
+	err := raiseScript.Run(ctx, l.rdb, []string{key(app, openid)}, field, dated(at, now), l.lives(app)).Err()
 	if err != nil {
 		return fmt.Errorf("note %s: %w", field, err)
 	}
