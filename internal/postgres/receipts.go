@@ -267,7 +267,7 @@ func (j *joiner) join(ctx context.Context, r openReceipt, m sentMessage, inferre
 // upgrade makes of an unknown message what its receipt proves: WeChat took it.
 func (j *joiner) upgrade(ctx context.Context, r openReceipt, m sentMessage) (bool, error) {
 	tag, err := j.tx.Exec(ctx, `
-		UPDATE message SET state = 'sent', reason = 'none', errcode = 0, msgid = CASE WHEN $2 = 0 THEN msgid ELSE $2 END
+		UPDATE message SET state = 'sent', reason = 'none', errcode = 0, msgid = CASE WHEN $2::int8 = 0 THEN msgid ELSE $2 END
 		WHERE id = $1 AND state = 'unknown'`, [16]byte(m.id), r.msgid)
 	if err != nil || tag.RowsAffected() == 0 {
 		return false, err

@@ -10,6 +10,9 @@ import (
 	"github.com/hongyan-dispatch/hongyan/outcome"
 )
 
+// realMsgID is as large as WeChat's: beyond an int4, and beyond what a float64 holds.
+const realMsgID = 3_000_000_000_000_000_077
+
 // report is a receipt that WeChat makes of a message.
 func report(m *message.Message, msgid int64, at time.Time) Receipt {
 	return Receipt{
@@ -54,11 +57,11 @@ func TestReceiptsFindTheirMessages(t *testing.T) {
 		c := b.committer(CommitterOptions{})
 		m, now := newMessage(), time.Now()
 		claim := b.claim(c, m, message.NewID(now))
-		b.receive(report(m, 77, now.Add(time.Second)))
+		b.receive(report(m, realMsgID, now.Add(time.Second)))
 		if joined := b.joinAt(now.Add(2 * time.Second)); len(joined) != 0 {
 			t.Fatalf("joined %+v while the message was on its way", joined)
 		}
-		b.settle(c, m, claim, sent(77), Effects{})
+		b.settle(c, m, claim, sent(realMsgID), Effects{})
 		joined := b.joinAt(now.Add(4 * time.Second))
 		if len(joined) != 1 || joined[0].Message != m.ID || joined[0].Inferred || joined[0].Upgraded {
 			t.Fatalf("joined %+v, want the message, surely", joined)
@@ -66,7 +69,7 @@ func TestReceiptsFindTheirMessages(t *testing.T) {
 		if got, _ := b.receiptOf(m.ID); got != "delivered" {
 			t.Errorf("receipt %q", got)
 		}
-		b.receive(report(m, 77, now.Add(time.Second))) // WeChat repeats itself
+		b.receive(report(m, realMsgID, now.Add(time.Second))) // WeChat repeats itself
 		if joined := b.joinAt(now.Add(5 * time.Second)); len(joined) != 0 {
 			t.Errorf("joined %+v again", joined)
 		}
