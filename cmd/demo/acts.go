@@ -24,6 +24,9 @@ const (
 	actOrders      = "order paid"
 	actHandedOver  = "handed over to Redis"
 	actNotices     = "notice"
+	actBlocks      = "to users who block us, unnoticed"
+	actSwitchedOff = "notice that the user switched off"
+	actUnfollowed  = "to users who unsubscribed"
 	actUnasked     = "notice without permission"
 	actTomorrow    = "for tomorrow"
 	actCancelled   = "taken back"
@@ -47,7 +50,7 @@ func (d *director) misfits(ctx context.Context) error {
 	if err := d.let(shop, d.blocked, wechattest.Refuse); err != nil {
 		return err
 	}
-	if err := d.let(shop, d.left, wechattest.Unsubscribe); err != nil {
+	if err := d.unnoticed(shop, d.left, wechattest.Unsubscribe); err != nil {
 		return err
 	}
 	deleted := g.many(actBadTemplate, lines, 3, d.followers(shop, 3))
@@ -70,6 +73,34 @@ func (d *director) misfits(ctx context.Context) error {
 		return err
 	}
 	return d.decided(ctx, actBadTemplate, actBlocked, actLeft, actUnknown, actUnasked, actKeyed)
+}
+
+// farewells: what users do, and a receipt, end the sending to them; [director.again] tries.
+func (d *director) farewells(ctx context.Context) error {
+	g := d.generator
+	lines, about := g.examples.of(shop, message.Template, anyLine), g.examples.of(shop, message.Subscribe, anyLine)
+	users := d.followers(shop, 3)
+	d.blocker = users[0]
+	if err := d.let(shop, users[:1], wechattest.Block); err != nil {
+		return err
+	}
+	off := g.message(actSwitchedOff, about, 0, users[1])
+	d.at(shop).Permit(string(off.To), bodyOf(off.Body).TemplateID, 1)
+	if err := d.at(shop).Do(string(off.To), wechattest.Deed{Action: wechattest.SwitchOff, Templates: []string{bodyOf(off.Body).TemplateID}}); err != nil {
+		return err
+	}
+	if err := d.let(shop, users[2:], wechattest.Unsubscribe); err != nil {
+		return err
+	}
+	d.progress.say("WeChat calls back: a user unsubscribes, one switches a notice off, one turns out to block %s (in the receipt)", shop)
+	d.farewell = append(g.many(actUnfollowed, lines, 1, users[2:]), off) // for later: workers hear of it within a second
+	if err := d.enqueue(ctx, d.producer, g.many(actBlocks, lines, 1, users[:1])); err != nil {
+		return err
+	}
+	if err := d.decided(ctx, actBlocks); err != nil {
+		return err
+	}
+	return d.sim.AwaitPushes(ctx)
 }
 
 // withTemplate is the body with another template's id.
@@ -100,12 +131,18 @@ func (d *director) toReaders(act string, n int, readers []message.OpenID) []mess
 func (d *director) bulk(ctx context.Context) error {
 	g := d.generator
 	lines := g.examples.of(shop, message.Template, anyLine)
+	for _, account := range d.sim.Accounts() {
+		if err := account.Change(func(s *wechattest.Settings) { s.Callback.Receipts = badDays }); err != nil {
+			return err
+		}
+	}
 	d.inject(
 		wechattest.Fault{Kind: wechattest.Errcode, API: wechattest.PathTemplate, Every: 60, Next: 6},
 		wechattest.Fault{Kind: wechattest.Drop, API: wechattest.PathTemplate, Skip: 100, Every: 150, Next: 2},
 		wechattest.Fault{Kind: wechattest.Drop, When: wechattest.After, API: wechattest.PathTemplate, Skip: 120, Every: 150, Next: 2},
 	)
-	d.progress.say("%d order messages into the ledger, %d handed over to Redis alone; pace %d a second; the simulator is busy (-1) and hangs up at times",
+	d.progress.say("%d order messages into the ledger, %d handed over to Redis alone; pace %d a second; the simulator is busy (-1) and hangs up at times;\n"+
+		"        receipts come late, twice, in another order, before the answer, or not at all",
 		orders, handedOver, templatePerSecond)
 	if err := d.enqueue(ctx, d.producer, g.many(actOrders, lines, orders, d.followers(shop, orders))); err != nil {
 		return err
@@ -165,9 +202,12 @@ func (d *director) conversations(ctx context.Context) error {
 	instead := g.examples.of(shop, message.Custom, hasFallback)
 	talkers, talkative, away := d.followers(shop, replies), d.followers(shop, chatty), d.followers(shop, gone)
 	for _, users := range [][]message.OpenID{talkers, talkative, away} {
-		if err := d.speak(ctx, shop, users); err != nil {
+		if err := d.speak(shop, users); err != nil {
 			return err
 		}
+	}
+	if err := d.told(ctx); err != nil {
+		return err
 	}
 	heal := d.inject(
 		wechattest.Fault{Kind: wechattest.Errcode, API: wechattest.PathCustom, Every: 50, Next: 3},
@@ -183,7 +223,7 @@ func (d *director) conversations(ctx context.Context) error {
 	}
 	heal()
 
-	if err := d.let(shop, away, wechattest.Unsubscribe); err != nil {
+	if err := d.unnoticed(shop, away, wechattest.Unsubscribe); err != nil {
 		return err
 	}
 	d.progress.say("%d to users who did not write, %d of them with a template as fallback; %d to each of %d users, of whom each may get 5",
@@ -203,7 +243,10 @@ func (d *director) clubConversations(ctx context.Context) error {
 	g := d.generator
 	lines := g.examples.of(club, message.Custom, noFallback)
 	talkers := d.followers(club, clubReplies)
-	if err := d.speak(ctx, club, talkers); err != nil {
+	if err := d.speak(club, talkers); err != nil {
+		return err
+	}
+	if err := d.told(ctx); err != nil {
 		return err
 	}
 	return d.enqueue(ctx, d.producer, append(
@@ -245,7 +288,7 @@ func (d *director) again(ctx context.Context) error {
 	if err := d.decided(ctx, actMass); err != nil {
 		return err
 	}
-	d.progress.say("again: a fifth and a sixth mass send, a second of the day, used keys, users who refuse")
+	d.progress.say("again: a fifth and a sixth mass send, a second of the day, used keys, users who refuse or have left")
 	twice := slices.Clone(d.keyed)
 	others := g.many(actConflict, lines, 2, []message.OpenID{d.keyed[0].To})
 	for i := range twice {
@@ -261,9 +304,9 @@ func (d *director) again(ctx context.Context) error {
 	if err := d.enqueue(ctx, d.handsOver, keyed); err != nil { // nobody can know: an outcome
 		return err
 	}
-	second := append(g.many(actSecond, lines, 4, d.blocked), g.many(actSecond, lines, 4, d.left)...)
+	second := slices.Concat(g.many(actSecond, lines, 4, d.blocked), g.many(actSecond, lines, 4, d.left), g.many(actSecond, lines, 1, []message.OpenID{d.blocker}))
 	over := append(d.toReaders(actMassAgain, 1, append(slices.Clone(d.readers), d.followers(shop, newcomers)...)),
 		d.toReaders(actMassAgain, 1, d.readers)...)
 	over = append(over, g.message(actMassAgain, g.examples.of(club, message.Mass, goesByFilter), 1, ""))
-	return d.enqueue(ctx, d.producer, append(second, over...))
+	return d.enqueue(ctx, d.producer, slices.Concat(second, d.farewell, over))
 }

@@ -30,12 +30,13 @@ func TestDemoEndsWellAndShowsEveryCase(t *testing.T) {
 	if err := json.Unmarshal(stdout.Bytes(), &got); err != nil {
 		t.Fatalf("%v in %s", err, &stdout)
 	}
-	if got.Messages < 1900 || len(got.Held) != 5 || got.AtEnqueue != (atEnqueue{Duplicates: 3, Conflicts: 2}) {
-		t.Errorf("got %d messages, %d claims that hold, %+v at enqueue; want about 2,000, 5, and 3 duplicates and 2 conflicts",
+	if got.Messages < 1900 || len(got.Held) != 7 || got.AtEnqueue != (atEnqueue{Duplicates: 3, Conflicts: 2}) {
+		t.Errorf("got %d messages, %d claims that hold, %+v at enqueue; want about 2,000, 7, and 3 duplicates and 2 conflicts",
 			got.Messages, len(got.Held), got.AtEnqueue)
 	}
 	for _, want := range []line{ // counts that are those of the scenario whatever the examples say
-		{Account: shop, Kind: message.Template, Status: outcome.Skipped, Reason: outcome.Suppressed, Count: 8},
+		{Account: shop, Kind: message.Template, Status: outcome.Skipped, Reason: outcome.Suppressed, Count: 10},
+		{Account: shop, Kind: message.Subscribe, Status: outcome.Skipped, Reason: outcome.Suppressed, Count: 1},
 		{Account: shop, Kind: message.Template, Status: outcome.Skipped, Reason: outcome.Duplicate, Count: 3},
 		{Account: shop, Kind: message.Template, Status: outcome.Failed, Reason: outcome.KeyConflict, Count: 2},
 		{Account: shop, Kind: message.Template, Status: outcome.Failed, Reason: outcome.RefusedRequest, Count: 3},
@@ -59,6 +60,27 @@ func TestDemoEndsWellAndShowsEveryCase(t *testing.T) {
 	}
 	if !slices.ContainsFunc(got.Outcomes, func(l line) bool { return l.Kind == message.Subscribe && l.Reason == outcome.Quota }) {
 		t.Error("no notice waits for tomorrow's quota")
+	}
+	for _, l := range got.Receipts {
+		blocker := 0
+		if l.Account == shop && l.Kind == message.Template {
+			blocker = 1
+			if l.NoneYet == 0 {
+				t.Error("no receipt was lost")
+			}
+		}
+		if l.Undelivered != blocker || l.Kind != message.Mass && l.Delivered < 9*l.NoneYet {
+			t.Errorf("receipts %+v", l)
+		}
+	}
+	if c := got.Course; c.Lost == 0 || c.Twice == 0 || c.Early == 0 || c.Made < 1300 {
+		t.Errorf("receipts fared %+v", c)
+	}
+	if got.Welcomed != newFollowers {
+		t.Errorf("%d users were welcomed, want %d", got.Welcomed, newFollowers)
+	}
+	if len(got.Receipts) != 4 {
+		t.Errorf("receipts of %d kinds, want 4", len(got.Receipts))
 	}
 	if t.Failed() {
 		t.Log(stdout.String())

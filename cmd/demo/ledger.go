@@ -25,6 +25,7 @@ type row struct {
 	ErrMsg   string
 	MsgID    string
 	Attempts int
+	Receipt  string // delivered, undelivered: why, or none yet
 	Accepted time.Time
 	Finished time.Time // zero: not yet
 	Body     string    // as sent, without the recipient
@@ -35,7 +36,7 @@ func (s *servers) rows(ctx context.Context) ([]row, error) {
 	found, err := s.db.Query(ctx, `
 		SELECT o.id, coalesce(o.parent_id, '00000000-0000-0000-0000-000000000000'), o.account, o.kind, o.recipient,
 			coalesce(o.labels->>'act', ''), o.status, coalesce(o.reason, ''), coalesce(o.errcode, 0), coalesce(o.errmsg, ''),
-			coalesce(o.wechat_msgid, ''), o.attempts, o.accepted_at, coalesce(o.finished_at, 'epoch'), b.content
+			coalesce(o.wechat_msgid, ''), o.attempts, o.accepted_at, coalesce(o.finished_at, 'epoch'), coalesce(o.receipt, ''), b.content
 		FROM outcomes o JOIN message_body b USING (id) ORDER BY o.id`)
 	if err != nil {
 		return nil, fmt.Errorf("read outcomes: %w", err)
@@ -44,7 +45,7 @@ func (s *servers) rows(ctx context.Context) ([]row, error) {
 		var one row
 		var id, parent [16]byte
 		err := r.Scan(&id, &parent, &one.Account, &one.Kind, &one.To, &one.Act, &one.Status, &one.Reason, &one.ErrCode,
-			&one.ErrMsg, &one.MsgID, &one.Attempts, &one.Accepted, &one.Finished, &one.Body)
+			&one.ErrMsg, &one.MsgID, &one.Attempts, &one.Accepted, &one.Finished, &one.Receipt, &one.Body)
 		one.ID, one.Parent = id, parent
 		if one.Finished.Unix() == 0 {
 			one.Finished = time.Time{}

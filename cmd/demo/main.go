@@ -1,5 +1,5 @@
 // Command demo shows the main job of Hongyan on one machine, in one process: private stores, a simulated WeChat,
-// a worker and a producer; some 2,000 messages; and a table of what became of them, checked against the
+// a worker, the server that WeChat calls back, and a producer; some 2,000 messages; and a table of what became of them, checked against the
 // simulator's own log.
 package main
 

@@ -10,7 +10,7 @@ var meanings = map[outcome.Reason]string{
 	outcome.WindowClosed:     "no call: the user did not act lately; its fallback, if any, went",
 	outcome.WindowUsed:       "no call: the window's answers are used up",
 	outcome.MassCap:          "no call: the account, or all readers, are at their cap",
-	outcome.Suppressed:       "no call: the user refused an earlier one",
+	outcome.Suppressed:       "no call: the user has refused, blocked or left",
 	outcome.Duplicate:        "no call: an equal message had the key",
 	outcome.KeyConflict:      "no call: another message had the key",
 	outcome.ReasonExpired:    "no call: too late",

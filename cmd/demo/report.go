@@ -19,15 +19,18 @@ import (
 
 // A result is what the demo found out.
 type result struct {
-	Messages  int       `json:"messages"` // enqueued, and fallbacks
-	Seconds   float64   `json:"seconds"`
-	Accepted  int       `json:"accepted_by_simulator"`
-	Outcomes  []line    `json:"outcomes"`
-	AtEnqueue atEnqueue `json:"refused_at_enqueue"`
-	Fallbacks int       `json:"fallbacks"` // messages that went, or tried to go, instead of others
-	Kicked    int64     `json:"refused_with_kicked_token"`
-	Urgent    span      `json:"urgent_ms"`
-	Bulk      span      `json:"bulk_ms"`
+	Messages  int           `json:"messages"` // enqueued, and fallbacks
+	Seconds   float64       `json:"seconds"`
+	Accepted  int           `json:"accepted_by_simulator"`
+	Outcomes  []line        `json:"outcomes"`
+	Receipts  []receiptLine `json:"receipts"`
+	Course    course        `json:"receipts_course"`
+	AtEnqueue atEnqueue     `json:"refused_at_enqueue"`
+	Welcomed  int           `json:"welcomed"`  // users who were answered in the callback of their following
+	Fallbacks int           `json:"fallbacks"` // messages that went, or tried to go, instead of others
+	Kicked    int64         `json:"refused_with_kicked_token"`
+	Urgent    span          `json:"urgent_ms"`
+	Bulk      span          `json:"bulk_ms"`
 	verdict
 	example story
 }
@@ -57,10 +60,10 @@ func (d *director) result(ctx context.Context) (*result, error) {
 	accepts := d.sim.AllAccepts()
 	r := &result{
 		Messages: len(rows), Seconds: d.took.Seconds(), Accepted: len(accepts),
-		Outcomes: table(rows), AtEnqueue: d.refused, Fallbacks: fallbacks(rows),
-		Kicked: kicked(d.sim.State()),
+		Outcomes: table(rows), Receipts: receiptLines(rows), Course: courseOf(d.sim.Pushes(0)), AtEnqueue: d.refused, Fallbacks: fallbacks(rows),
+		Welcomed: welcomed(d.sim.Pushes(0)), Kicked: kicked(d.sim.State()),
 		Urgent: spanOf(rows, actUrgent), Bulk: spanOf(rows, actOrders),
-		verdict: verify(evidence{Produced: d.produced, Rows: rows, Accepts: accepts, State: d.sim.State(), Kicks: d.kicks}),
+		verdict: verify(evidence{Produced: d.produced, Rows: rows, Accepts: accepts, State: d.sim.State(), Pushes: d.sim.Pushes(0), Kicks: d.kicks}),
 	}
 	if r.example, err = d.story(ctx, rows, accepts); err != nil {
 		return nil, err
@@ -72,6 +75,16 @@ func fallbacks(rows []row) int {
 	n := 0
 	for _, r := range rows {
 		if !r.Parent.IsZero() {
+			n++
+		}
+	}
+	return n
+}
+
+// welcomed is how many users saw the passive reply.
+func welcomed(pushes []wechattest.Push) (n int) {
+	for _, p := range pushes {
+		if strings.Contains(p.Shown, welcome) {
 			n++
 		}
 	}
@@ -159,10 +172,12 @@ func (r *result) write(w io.Writer) error {
 		rows = append(rows, cells)
 	}
 	align(b, rows, 4)
+	writeReceipts(b, r.Receipts, r.Course)
 	if n := r.AtEnqueue; n.Duplicates+n.Conflicts > 0 {
 		fmt.Fprintf(b, "\nTold at enqueue, and no message of their own: %d with the key and the body of an earlier message (its id came\n"+
 			"back), %d with its key and another body (refused).\n", n.Duplicates, n.Conflicts)
 	}
+	fmt.Fprintf(b, "%d users who followed %s were welcomed in the answer to the callback itself (被动回复).\n", r.Welcomed, club)
 	fmt.Fprintf(b, "%d of the template messages are fallbacks: they went instead of replies outside the window.\n", r.Fallbacks)
 	fmt.Fprintf(b, "Urgent messages took %d ms from enqueue to outcome (median; at most %d), in the midst of a bulk that took %s.\n",
 		r.Urgent.Median, r.Urgent.Most, time.Duration(r.Bulk.Median*int64(time.Millisecond)).Round(100*time.Millisecond))
@@ -191,8 +206,8 @@ var chinese = map[string]string{
 	string(message.Custom): "客服消息", string(message.Mass): "群发",
 }
 
-// align writes a table; a Chinese character is two columns wide. The column right is flush right.
-func align(b *strings.Builder, rows [][]string, right int) {
+// align writes a table; a Chinese character is two columns wide. The columns right are flush right.
+func align(b *strings.Builder, rows [][]string, right ...int) {
 	widths := make([]int, len(rows[0]))
 	for _, cells := range rows {
 		for i, cell := range cells {
@@ -203,7 +218,7 @@ func align(b *strings.Builder, rows [][]string, right int) {
 		var text strings.Builder
 		for i, cell := range cells {
 			space := strings.Repeat(" ", widths[i]-uniseg.StringWidth(cell))
-			if i == right {
+			if slices.Contains(right, i) {
 				text.WriteString(space + cell + "  ")
 			} else {
 				text.WriteString(cell + space + "  ")

@@ -23,6 +23,8 @@ const (
 	silent        = 60 // users who did not act
 	silentInstead = 40 // likewise, and the message has a fallback
 	gone          = 3  // users who left without our knowing
+	clickers      = 12 // of those who get replies: they click on the menu
+	newFollowers  = 12 // likewise: they follow
 	clubReplies   = 120
 	clubSilent    = 20
 	urgents       = 20
@@ -43,7 +45,8 @@ type director struct {
 
 	// Who and what comes twice.
 	blocked, left, readers []message.OpenID
-	keyed                  []message.Message
+	blocker                message.OpenID // blocks us, which only a receipt tells
+	keyed, farewell        []message.Message
 }
 
 // atEnqueue is what the producer was told at once.
@@ -59,7 +62,7 @@ func (d *director) play(ctx context.Context) error {
 	defer cancel()
 	d.produced = map[message.ID]bool{}
 	for _, act := range []func(context.Context) error{
-		d.misfits, d.massSends, d.bulk, d.conversations, d.interruptions, d.again, d.settled,
+		d.misfits, d.farewells, d.massSends, d.bulk, d.conversations, d.interruptions, d.again, d.settled, d.receipts,
 	} {
 		if err := act(ctx); err != nil {
 			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
@@ -84,7 +87,7 @@ func (d *director) followers(account string, n int) []message.OpenID {
 	return users
 }
 
-// let lets users do something that only the simulator learns of.
+// let lets users do something, of which the account's callback is told, if it is told of such things at all.
 func (d *director) let(account string, users []message.OpenID, a wechattest.Action) error {
 	for _, u := range users {
 		if err := d.at(account).Act(string(u), a); err != nil {
@@ -94,18 +97,51 @@ func (d *director) let(account string, users []message.OpenID, a wechattest.Acti
 	return nil
 }
 
-// speak lets users write to the account, and reports it as a producer does that owns WeChat's callback.
-func (d *director) speak(ctx context.Context, account string, users []message.OpenID) error {
-	if err := d.let(account, users, wechattest.Message); err != nil {
+// unnoticed is let, and the push is lost.
+func (d *director) unnoticed(account string, users []message.OpenID, a wechattest.Action) error {
+	lose := func(share float64) error {
+		return d.at(account).Change(func(s *wechattest.Settings) { s.Callback.Actions.Lost = share })
+	}
+	if err := lose(1); err != nil {
 		return err
 	}
-	now := time.Now()
-	for _, u := range users {
-		if err := d.producer.Event(ctx, client.Event{Account: account, OpenID: u, Type: client.Messaged, At: now}); err != nil {
-			return fmt.Errorf("report an event: %w", err)
+	if err := d.let(account, users, a); err != nil {
+		return err
+	}
+	return lose(0)
+}
+
+// speak lets users write to the account; the last of them click on its menu and follow it instead.
+func (d *director) speak(account string, users []message.OpenID) error {
+	write := max(0, len(users)-clickers-newFollowers)
+	if len(users) < replies/2 {
+		write = len(users)
+	}
+	for i, u := range users {
+		action := wechattest.Message
+		switch {
+		case i >= write+clickers:
+			action = wechattest.Follow
+		case i >= write:
+			action = wechattest.Menu
+		}
+		if err := d.at(account).Act(string(u), action); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// told waits until the server has acknowledged what users did: then it is written.
+func (d *director) told(ctx context.Context) error {
+	return until(ctx, "for the callbacks of users", func(context.Context) (bool, error) {
+		for _, p := range d.sim.Pushes(0) {
+			if p.Fate == wechattest.Waiting && p.MsgID == 0 {
+				return false, nil
+			}
+		}
+		return true, nil
+	})
 }
 
 // enqueue enqueues messages through a client and keeps account of the receipts.

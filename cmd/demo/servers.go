@@ -8,36 +8,34 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/hongyan-dispatch/hongyan/client"
-	"github.com/hongyan-dispatch/hongyan/internal/app"
 	"github.com/hongyan-dispatch/hongyan/internal/config"
 	"github.com/hongyan-dispatch/hongyan/internal/postgres"
-	"github.com/hongyan-dispatch/hongyan/internal/telemetry"
 	"github.com/hongyan-dispatch/hongyan/internal/wechattest"
 	"github.com/hongyan-dispatch/hongyan/message"
 )
 
-// servers is everything that runs: stores, simulator, worker, and what the producer holds.
+// servers is everything that runs: stores, simulator, worker, server, and what the producer holds.
 type servers struct {
 	examples *examples
-	dir      string // configuration and the worker's log; removed at the end
+	dir      string // configuration and logs; removed at the end
 	redisURL string
 	dbURL    string
 	sim      *wechattest.Sim
 	simURL   string
+	door     net.Listener // of the server, which WeChat calls back
 	config   *config.Config
 
-	producer   *client.Client // writes the ledger first
-	handsOver  *client.Client // knows no ledger: hands over to Redis
-	db         *pgxpool.Pool  // for reading outcomes
-	worker     chan error     // what the worker ended with
-	stopWorker context.CancelFunc
-	closers    []func() error // last first
+	producer  *client.Client // writes the ledger first
+	handsOver *client.Client // knows no ledger: hands over to Redis
+	db        *pgxpool.Pool  // for reading outcomes
+	worker    *process
+	server    *process
+	closers   []func() error // last first
 }
 
 // start starts everything, from the ground up.
@@ -56,10 +54,10 @@ func (f *flags) start(ctx context.Context, p *progress) (_ *servers, err error) 
 		}
 	}()
 	for _, step := range []func(context.Context) error{
-		s.folder,
+		s.folder, s.address,
 		func(ctx context.Context) error { return s.stores(ctx, p, f.InProcess) },
 		func(context.Context) error { return s.simulator(f.Seed) },
-		s.configure, s.migrate, s.startWorker, s.connect,
+		s.configure, s.migrate, s.startWorker, s.startServer, s.connect,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, err
@@ -91,6 +89,18 @@ func (s *servers) folder(context.Context) (err error) {
 	return nil
 }
 
+// address takes a free loopback port for the server: the simulator must know it before the server is there.
+func (s *servers) address(context.Context) (err error) {
+	if s.door, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+		return fmt.Errorf("server: %w", err)
+	}
+	s.later(func() error {
+		_ = s.door.Close() // the server has done so, if it was there
+		return nil
+	})
+	return nil
+}
+
 // simulator serves a simulated WeChat on a free loopback port.
 func (s *servers) simulator(seed uint64) error {
 	s.sim = wechattest.New(wechattest.Options{
@@ -98,7 +108,7 @@ func (s *servers) simulator(seed uint64) error {
 		Log:     wechattest.LogBodies,
 		Seed:    seed,
 	})
-	for _, account := range accountSettings(s.examples) {
+	for _, account := range accountSettings(s.examples, "http://"+s.door.Addr().String()) {
 		if _, err := s.sim.AddAccount(account); err != nil {
 			return fmt.Errorf("simulator: %w", err)
 		}
@@ -113,7 +123,7 @@ func (s *servers) simulator(seed uint64) error {
 	go func() { served <- server.Serve(listener) }()
 	s.later(func() error {
 		s.sim.Close()
-		_ = server.Close() // the worker, its only caller that matters, has ended
+		_ = server.Close() // worker and server, its only callers that matter, have ended
 		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("simulator: %w", err)
 		}
@@ -125,7 +135,7 @@ func (s *servers) simulator(seed uint64) error {
 // configure writes the configuration into a file, where the commands find it too, and reads it as they do.
 func (s *servers) configure(context.Context) (err error) {
 	file := s.configFile()
-	if err = os.WriteFile(file, configuration(s.redisURL, s.dbURL, s.simURL), 0o600); err != nil {
+	if err = os.WriteFile(file, configuration(s.redisURL, s.dbURL, s.simURL, s.door.Addr().String()), 0o600); err != nil {
 		return err
 	}
 	none := func(string) (string, bool) { return "", false } // the file says it all
@@ -134,74 +144,12 @@ func (s *servers) configure(context.Context) (err error) {
 }
 
 func (s *servers) configFile() string { return filepath.Join(s.dir, "hongyan.yaml") }
-func (s *servers) logFile() string    { return filepath.Join(s.dir, "worker.log") }
 
 func (s *servers) migrate(ctx context.Context) error {
 	if err := postgres.Migrate(ctx, s.dbURL); err != nil {
 		return fmt.Errorf("postgres: %w", err)
 	}
 	return nil
-}
-
-// startWorker starts a worker and returns when it takes parcels.
-func (s *servers) startWorker(ctx context.Context) error {
-	log, err := os.OpenFile(s.logFile(), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
-	if err != nil {
-		return err
-	}
-	s.later(log.Close)
-	var working context.Context
-	working, s.stopWorker = context.WithCancel(context.WithoutCancel(ctx)) // it drains before the stores go
-	s.worker = make(chan error, 1)
-	ready := make(chan struct{})
-	go func() {
-		s.worker <- app.Run(working, s.config, app.Options{
-			Log: telemetry.Logger(log, s.config.Log.Level, s.config.Log.Format), Version: "demo", Ready: func() { close(ready) },
-		})
-	}()
-	s.later(func() error {
-		s.stopWorker()
-		if err, running := <-s.worker; running && err != nil {
-			return s.workerError(err)
-		}
-		return nil
-	})
-	select {
-	case <-ready:
-		return nil
-	case err := <-s.worker:
-		close(s.worker)
-		return s.workerError(err)
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// whileWorking runs f until it returns or the worker ends, which it should not.
-func (s *servers) whileWorking(ctx context.Context, f func(context.Context) error) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	done := make(chan error, 1)
-	go func() { done <- f(ctx) }()
-	select {
-	case err := <-done:
-		return err
-	case err := <-s.worker:
-		close(s.worker)
-		cancel()
-		<-done
-		return s.workerError(err)
-	}
-}
-
-// workerError shows the end of the worker's log, which goes away with the demo.
-func (s *servers) workerError(err error) error {
-	if err == nil {
-		err = errors.New("without being asked to")
-	}
-	text, _ := os.ReadFile(s.logFile())
-	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
-	return fmt.Errorf("the worker ended: %w\n%s", err, strings.Join(lines[max(0, len(lines)-5):], "\n"))
 }
 
 // connect gives the producer its clients, and the reports their sessions.

@@ -26,9 +26,11 @@ Everything stays up until Ctrl-C; from here on every openid follows both account
   go run ./cmd/enqueue status %[5]s --config %[4]s
   curl %[6]s/_sim/state      # the simulator's accounts, tokens and counts
   curl %[6]s/_sim/accepts    # every send that it accepted
+  curl %[6]s/_sim/pushes     # every callback that it made, and what became of it
+  curl %[6]s/_sim/accounts/%[8]s/act -d '{"openid":"oYou","action":"follow"}'   # or message, menu, scan, unsubscribe, block
   tail -f %[7]s
 
-`, s.dbURL, actInstead, "examples/orders.jsonl", s.configFile(), one, s.simURL, s.logFile())
+`, s.dbURL, actInstead, "examples/orders.jsonl", s.configFile(), one, s.simURL, s.worker.logFile, appIDs[club])
 	<-ctx.Done()
 	return nil
 }

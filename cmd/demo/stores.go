@@ -19,7 +19,7 @@ import (
 // stores starts Postgres and Redis, or finds those that the environment names. Without a redis-server a small
 // Redis in this process will do.
 func (s *servers) stores(ctx context.Context, p *progress, inProcess bool) error {
-	p.say("starting Postgres, Redis, a simulated WeChat and a worker, in folders and on ports of their own")
+	p.say("starting Postgres, Redis, a simulated WeChat, a worker and the server that WeChat calls back, in folders and on ports of their own")
 	stack, err := devstack.Start(ctx, devstack.Options{Redis: !inProcess, Postgres: true})
 	if errors.Is(err, devstack.ErrNoRedis) {
 		inProcess = true

@@ -20,6 +20,7 @@ type evidence struct {
 	Rows     []row
 	Accepts  []wechattest.Accept // every send that the simulator took
 	State    wechattest.State    // and what it counted
+	Pushes   []wechattest.Push   // what it told our server
 	Kicks    int                 // times that it made shop's token invalid
 }
 
@@ -37,6 +38,8 @@ func verify(e evidence) verdict {
 		count(e.Rows, outcome.Sent)), e.sent())
 	v.check("the simulator accepted nothing else", e.nothingElse())
 	v.check("no day's quota, pace, window or mass cap was overrun in the simulator's own count", e.limits())
+	v.check(fmt.Sprintf("of each of the %d receipts that were not lost the ledger says what WeChat said, and of no message more", e.arrived()), e.receipts())
+	v.check("every callback that was not lost was acknowledged", e.acknowledged())
 	v.check("one token for each account, and one more for each time that it was made invalid", e.tokens())
 	return v
 }

@@ -15,7 +15,7 @@ import (
 func honest(t *testing.T) evidence {
 	t.Helper()
 	sim := wechattest.New(wechattest.Options{})
-	for _, a := range accountSettings(&examples{}) {
+	for _, a := range accountSettings(&examples{}, "http://127.0.0.1:1") {
 		sim.MustAddAccount(a)
 	}
 	e := evidence{Produced: map[message.ID]bool{}, State: sim.State()}
@@ -32,7 +32,11 @@ func honest(t *testing.T) evidence {
 		return r
 	}
 	template := add(message.Template, "oA", outcome.Sent, "", `{"template_id":"T","data":{"thing1":{"value":"茶 & 点心"}}}`)
-	e.Rows[0].MsgID = "7"
+	e.Rows[0].MsgID, e.Rows[0].Receipt = "7", delivered
+	e.Pushes = []wechattest.Push{
+		{Seq: 1, AppID: appIDs[shop], What: "TEMPLATESENDJOBFINISH", MsgID: 7, Status: "success", Fate: wechattest.Delivered},
+		{Seq: 2, AppID: appIDs[shop], What: "text", Fate: wechattest.Lost},
+	}
 	reply := add(message.Custom, "oB", outcome.Sent, "", `{"msgtype":"text","text":{"content":"一"}}`)
 	doubt := add(message.Custom, "oB", outcome.Unknown, outcome.InDoubt, `{"msgtype":"text","text":{"content":"二"}}`)
 	add(message.Custom, "oC", outcome.Skipped, outcome.WindowClosed, `{"msgtype":"text","text":{"content":"三"}}`)
@@ -56,8 +60,8 @@ func (e *evidence) accept(r row, msgID int64) {
 
 func TestVerifyIsContentWithHonestEvidence(t *testing.T) {
 	e := honest(t)
-	if v := verify(e); len(v.Differences) > 0 || len(v.Held) != 5 {
-		t.Errorf("got %d claims that hold and the differences %q; want 5 and none", len(v.Held), v.Differences)
+	if v := verify(e); len(v.Differences) > 0 || len(v.Held) != 7 {
+		t.Errorf("got %d claims that hold and the differences %q; want 7 and none", len(v.Held), v.Differences)
 	}
 	e.Accepts = e.Accepts[:2]
 	if v := verify(e); len(v.Differences) > 0 {
@@ -99,6 +103,11 @@ func TestVerifySeesADoctoredLog(t *testing.T) {
 		"a reader who got too many":      {func(e *evidence) { e.State.Accounts[0].MassMost = 5 }, "5 mass messages this month; want at most 4"},
 		"too many calls within a minute": {func(e *evidence) { calls(e, wechattest.PathCustom, func(s *wechattest.APIState) { s.Max60s = 6001 }) }, "within 60 s; want at most 6000"},
 		"too many calls within a second": {func(e *evidence) { calls(e, wechattest.PathCustom, func(s *wechattest.APIState) { s.Max1s = 152 }) }, "within a second; want at most 151"},
+		"a receipt that is not known":    {func(e *evidence) { e.Rows[0].Receipt = "" }, `has the receipt ""; want "delivered"`},
+		"a receipt that never came":      {func(e *evidence) { e.Pushes[0].Fate = wechattest.Lost }, `has the receipt "delivered"; want ""`},
+		"a receipt that says otherwise":  {func(e *evidence) { e.Pushes[0].Status = "failed:user block" }, `want "undelivered"`},
+		"a receipt of no message":        {func(e *evidence) { e.Pushes[0].MsgID = 8 }, "the receipt for msgid 8"},
+		"a callback that was refused":    {func(e *evidence) { e.Pushes[1].Fate = wechattest.GivenUp }, "push no. 2 (text) is given_up"},
 		"more calls on a day than allowed": {func(e *evidence) {
 			calls(e, wechattest.PathSubscribe, func(s *wechattest.APIState) {
 				s.Limit.PerDay = 150
