@@ -21,10 +21,11 @@ type commands struct {
 	Status    statusCommand    `cmd:"" group:"Messages" help:"Say what became of a message."`
 	Cancel    cancelCommand    `cmd:"" group:"Messages" help:"Cancel a message that is not on its way yet."`
 
-	Media mediaCommands `cmd:"" group:"Accounts" help:"Temporary material (临时素材): upload."`
-	Quota quotaCommand  `cmd:"" group:"Accounts" help:"Show the day's quotas, ours and WeChat's."`
-	Gates gatesCommand  `cmd:"" group:"Accounts" help:"List the gates that are closed or broken."`
-	Gate  gateCommands  `cmd:"" group:"Accounts" help:"Open or close a gate by hand."`
+	Media   mediaCommands   `cmd:"" group:"Accounts" help:"Temporary material (临时素材): upload."`
+	Quota   quotaCommand    `cmd:"" group:"Accounts" help:"Show the day's quotas, ours and WeChat's."`
+	Gates   gatesCommand    `cmd:"" group:"Accounts" help:"List the gates that are closed or broken."`
+	Gate    gateCommands    `cmd:"" group:"Accounts" help:"Open or close a gate by hand."`
+	Webhook webhookCommands `cmd:"" group:"Accounts" help:"Look after the endpoints that are told of outcomes."`
 }
 
 const description = `Puts messages for WeChat Official Accounts into Hongyan's queue.

@@ -129,6 +129,7 @@ func (runCommand) Run(ctx context.Context, i invocation) error {
 				}
 				metrics.Called(api, r.Class.String(), code, r.Elapsed)
 			},
+			Webhook: func(account, result string, _ time.Duration) { metrics.Webhook(account, result) },
 			Joined: func(j reconcile.Joined) {
 				how := "msgid"
 				switch {

@@ -37,6 +37,7 @@ type Options struct {
 	Decided func(a *pipeline.Attempt, o outcome.Outcome, took time.Duration) // a decision was written
 	Called  func(api string, r wechat.Result)                                // a call that sends was made
 	Joined  func(j reconcile.Joined)                                         // a receipt found its message
+	Webhook func(account, result string, lag time.Duration)                  // an endpoint was told, or not
 }
 
 // Run is a worker: it dispatches until ctx ends, then drains and returns.
@@ -93,6 +94,9 @@ func (w *pod) open(ctx context.Context) (err error) {
 		return fmt.Errorf("redis: %w", err)
 	}
 	if err := w.store.SyncAccounts(ctx, w.accounts.rows()); err != nil {
+		return err
+	}
+	if err := w.syncWebhooks(ctx); err != nil {
 		return err
 	}
 	if w.pod, err = w.store.StartPod(ctx, w.name(), w.options.Version); err != nil {
@@ -185,6 +189,7 @@ func (w *pod) run(ctx context.Context) error {
 	front.Go(func() error { return w.lead(serving) })
 	front.Go(func() error { return w.heal(serving) })
 	front.Go(func() error { return w.keepHouse(serving) })
+	front.Go(func() error { return w.tellWebhooks(serving) })
 	front.Go(func() error { return w.servers.Run(serving) })
 	if w.options.Ready != nil {
 		w.options.Ready()

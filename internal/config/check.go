@@ -75,6 +75,7 @@ func (c *checker) account(at string, a *Account) {
 	c.rule(a.Type != "", at+".type", "missing", "one of: service, subscription")
 	c.baseURL(at+".base_url", a)
 	c.callback(at+".callback", &a.Callback)
+	c.webhook(at+".webhook", &a.Webhook)
 	c.limits(at+".limits", &a.Limits)
 	c.reserve(at+".reserve", a.Reserve)
 	c.token(at+".token", a.Token)

@@ -80,6 +80,15 @@ type Account struct {
 	Token      Token    `yaml:"token"`
 	Window     Window   `yaml:"window"`
 	Policy     Policy   `yaml:"policy"`
+	Webhook    Webhook  `yaml:"webhook"`
+}
+
+// Webhook is where an account's outcomes and receipts are told; an empty URL means nowhere.
+type Webhook struct {
+	URL        string `yaml:"url"`
+	Secret     Secret `yaml:"secret"`
+	SecretFile string `yaml:"secret_file"`
+	OpenID     bool   `yaml:"openid"` // the recipient stands in what is told
 }
 
 // Callback is what WeChat's console and we agreed on for its pushes; an empty Token means none.

@@ -114,6 +114,7 @@ func (d *decoder) secretFiles(c *Config) {
 	for i := range c.Accounts {
 		a, at := &c.Accounts[i], fmt.Sprintf("accounts[%d]", i)
 		d.secretFile(at+".secret", &a.Secret, a.SecretFile)
+		d.secretFile(at+".webhook.secret", &a.Webhook.Secret, a.Webhook.SecretFile)
 		d.secretFile(at+".callback.token", &a.Callback.Token, a.Callback.TokenFile)
 		d.secretFile(at+".callback.aes_key", &a.Callback.AESKey, a.Callback.AESKeyFile)
 		d.secretFile(at+".callback.token_previous", &a.Callback.TokenPrevious, a.Callback.TokenPreviousFile)

@@ -23,6 +23,7 @@ type Metrics struct {
 	answers   *prometheus.CounterVec
 	joined    *prometheus.CounterVec
 	lag       *prometheus.HistogramVec
+	webhooks  *prometheus.CounterVec
 }
 
 // NewMetrics makes the metrics of a process, with Go's own.
@@ -52,8 +53,11 @@ func NewMetrics() *Metrics {
 			Name: "hongyan_receipt_lag_seconds", Help: "From a send to WeChat's receipt for it.",
 			Buckets: []float64{1, 2, 5, 10, 30, 60, 300, 600, 1800, 3600},
 		}, []string{"kind"}),
+		webhooks: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "hongyan_webhooks_total", Help: "Tries to tell producers' endpoints: told, failed, disabled.",
+		}, []string{"account", "result"}),
 	}
-	m.registry.MustRegister(m.decisions, m.took, m.calls, m.answers, m.joined, m.lag,
+	m.registry.MustRegister(m.decisions, m.took, m.calls, m.answers, m.joined, m.lag, m.webhooks,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -77,6 +81,9 @@ func (m *Metrics) Joined(account, kind, how string, lag time.Duration) {
 	m.joined.WithLabelValues(account, kind, how).Inc()
 	m.lag.WithLabelValues(kind).Observe(lag.Seconds())
 }
+
+// Webhook counts a try to tell an endpoint.
+func (m *Metrics) Webhook(account, result string) { m.webhooks.WithLabelValues(account, result).Inc() }
 
 // A Server answers /metrics and /healthz.
 type Server struct {
