@@ -22,8 +22,10 @@ func TestEveryEndIsQueued(t *testing.T) {
 	c := b.committer(CommitterOptions{})
 	claimed := func(m *message.Message) Claim { return b.claim(c, m, message.NewID(time.Now())) }
 	ends := map[string]func(m *message.Message){
-		"sent":   func(m *message.Message) { b.settle(c, m, claimed(m), sent(7), Effects{}) },
-		"failed": func(m *message.Message) { b.settle(c, m, claimed(m), outcome.Outcome{Status: outcome.Failed, Reason: outcome.RefusedRequest, ErrCode: 47003}, Effects{}) },
+		"sent": func(m *message.Message) { b.settle(c, m, claimed(m), sent(7), Effects{}) },
+		"failed": func(m *message.Message) {
+			b.settle(c, m, claimed(m), outcome.Outcome{Status: outcome.Failed, Reason: outcome.RefusedRequest, ErrCode: 47003}, Effects{})
+		},
 		"skipped": func(m *message.Message) {
 			b.verdict(c, m, message.NewID(time.Now()), outcome.Outcome{Status: outcome.Skipped, Reason: outcome.Suppressed}, Effects{})
 		},
@@ -95,7 +97,9 @@ func TestDisabledWebhooks(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	triggers := func() int { return b.count(`SELECT count(*)::int FROM pg_trigger WHERE tgrelid = 'message'::regclass AND tgname LIKE 'queue%'`) }
+	triggers := func() int {
+		return b.count(`SELECT count(*)::int FROM pg_trigger WHERE tgrelid = 'message'::regclass AND tgname LIKE 'queue%'`)
+	}
 	if triggers() != 0 {
 		t.Error("outcomes are queued although nobody listens")
 	}
