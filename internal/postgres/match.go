@@ -12,8 +12,9 @@ type sentMessage struct {
 	id         message.ID
 	kind       message.Kind
 	state      outcome.Status
-	msgid      int64 // 0: its answer was lost, or has not come
-	intent     time.Time
+	msgid      int64     // 0: its answer was lost, or has not come
+	first      time.Time // of its attempts
+	intent     time.Time // the last attempt
 	doubt      bool
 	claim      int32
 	templateID string
@@ -32,8 +33,8 @@ type pair struct {
 
 // match finds the messages of one user's receipts; both are in the order of their times. By msgid it is sure. What WeChat
 // names no msgid for, or one that we never learned, is inferred from the times, and only where nothing else is possible:
-// as many messages as receipts, none still on its way, and each receipt came before the next message went. A receipt stays without a message rather than get the
-// wrong one.
+// as many messages as receipts, none still on its way, and each receipt came before the later messages went. A receipt
+// stays without a message rather than get the wrong one.
 func match(open []openReceipt, sends []sentMessage) []pair {
 	pairs := make([]pair, len(open))
 	taken := make([]bool, len(sends))
@@ -86,10 +87,12 @@ func infer(kind message.Kind, open []openReceipt, sends []sentMessage, pairs []p
 	}
 }
 
-// onlyWay says whether the n-th receipt can be the n-th message's and no other's: it came before the next was sent.
+// onlyWay says whether each receipt can be the message's at its own place, and none a later message's: then no other
+// pairing is possible.
 func onlyWay(open []openReceipt, sends []sentMessage, receipts, possible []int) bool {
 	for n, at := range receipts {
-		if !fits(open[at], sends[possible[n]]) || n > 0 && fits(open[receipts[n-1]], sends[possible[n]]) {
+		m := sends[possible[n]]
+		if !fits(open[at], m) || near(open, receipts[:n], m) {
 			return false
 		}
 	}
@@ -106,11 +109,10 @@ func near(open []openReceipt, receipts []int, m sentMessage) bool {
 	return false
 }
 
-// fits says whether a receipt may be the message's: it came after the send, and not long after. A message whose msgid we
-// know has no receipt under another.
+// fits says whether a receipt may be the message's: it came after the send, and not long after. Of several attempts the
+// first may have reached WeChat as well as the last. A message whose msgid we know has no receipt under another.
 func fits(r openReceipt, m sentMessage) bool {
-	after := r.at.Sub(m.intent)
-	if after < -receiptEarly || after > receiptAround {
+	if r.at.Sub(m.first) < -receiptEarly || r.at.Sub(m.intent) > receiptAround {
 		return false
 	}
 	if r.kind == message.Mass && m.users > 0 && r.total != m.users {

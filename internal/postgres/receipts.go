@@ -63,10 +63,11 @@ func (s *Store) recordReceipts(ctx context.Context, tx pgx.Tx, list []Receipt) (
 
 // Times of the search for a receipt's message.
 const (
-	receiptFor    = 30 * time.Minute // how long a message is looked for: a send may hang, an answer may come late
-	receiptAround = 10 * time.Minute // between a send and the receipt that names no msgid
-	receiptEarly  = 2 * time.Second  // a receipt has whole seconds, and a clock of its own
-	receiptRecent = 3 * 24 * time.Hour
+	receiptFor    = 30 * time.Minute   // how long a message is looked for: a send may hang, an answer may come late
+	receiptAround = 10 * time.Minute   // between a send and the receipt that names no msgid
+	receiptEarly  = 2 * time.Second    // a receipt has whole seconds, and a clock of its own
+	receiptRecent = 3 * 24 * time.Hour // most messages are younger: looked at first
+	receiptOldest = 31 * 24 * time.Hour
 )
 
 // A Joined receipt has found its message.
@@ -158,11 +159,19 @@ func (j *joiner) run(ctx context.Context, limit int) error {
 
 // user joins the receipts of one user, or of one account's mass sends.
 func (j *joiner) user(ctx context.Context, open []openReceipt) error {
-	sends, err := j.sends(ctx, open)
+	sends, err := j.sends(ctx, open, receiptRecent)
 	if err != nil {
 		return err
 	}
-	for _, m := range match(open, sends) {
+	pairs := match(open, sends)
+	if slices.ContainsFunc(pairs, func(p pair) bool { return p.send < 0 || p.inferred }) {
+		// A message may have waited for weeks: what is inferred must have seen it.
+		if sends, err = j.sends(ctx, open, receiptOldest); err != nil {
+			return err
+		}
+		pairs = match(open, sends)
+	}
+	for _, m := range pairs {
 		if m.send < 0 {
 			if err := j.lookAgain(ctx, open[m.receipt]); err != nil {
 				return err
@@ -176,29 +185,25 @@ func (j *joiner) user(ctx context.Context, open []openReceipt) error {
 	return nil
 }
 
-// sends are the messages that the receipts may be about, oldest first.
-func (j *joiner) sends(ctx context.Context, open []openReceipt) ([]sentMessage, error) {
-	oldest, newest, first := open[0].at, open[0].at, j.now
+// sends are the messages that the receipts may be about, accepted at most the given time before them; oldest first.
+func (j *joiner) sends(ctx context.Context, open []openReceipt, back time.Duration) ([]sentMessage, error) {
+	oldest, newest := open[0].at, open[0].at
 	for _, r := range open {
 		if r.at.Before(oldest) {
 			oldest = r.at
 		}
-		newest, first = later(newest, r.at), earlier(first, r.receivedAt)
-	}
-	back := receiptRecent
-	if j.now.Sub(first) > time.Minute { // not among those of the last days: a message may have waited for weeks
-		back = 31 * 24 * time.Hour
+		newest = later(newest, r.at)
 	}
 	bounds := []any{open[0].account, [16]byte(message.FirstID(oldest.Add(-back))), [16]byte(message.FirstID(newest.Add(time.Minute)))}
 	query, args := `
-		SELECT m.id, m.kind::text, m.state::text, m.msgid, m.intent_at, m.doubt, m.claim, coalesce(b.content::jsonb->>'template_id', ''), 0, EXISTS (SELECT FROM receipt r WHERE r.message = m.id)
+		SELECT m.id, m.kind::text, m.state::text, m.msgid, m.first_intent_at, m.intent_at, m.doubt, m.claim, coalesce(b.content::jsonb->>'template_id', ''), 0, EXISTS (SELECT FROM receipt r WHERE r.message = m.id)
 		FROM message_body b JOIN message m ON m.id = b.id
 		WHERE b.recipient = $4 AND b.id >= $2 AND b.id < $3 AND m.account = $1 AND m.kind IN ('template', 'subscribe') AND m.intent_at > 'epoch'
 			AND (m.state IN ('sent', 'unknown', 'sending') OR m.doubt)
 		ORDER BY m.intent_at, m.id`, append(bounds, open[0].openid)
 	if open[0].kind == message.Mass {
 		query, args = `
-			SELECT m.id, m.kind::text, m.state::text, greatest(m.msgid, c.msg_id), m.intent_at, m.doubt, m.claim, '', c.n, EXISTS (SELECT FROM receipt r WHERE r.message = m.id)
+			SELECT m.id, m.kind::text, m.state::text, greatest(m.msgid, c.msg_id), m.first_intent_at, m.intent_at, m.doubt, m.claim, '', c.n, EXISTS (SELECT FROM receipt r WHERE r.message = m.id)
 			FROM mass_call c JOIN message m ON m.id = c.id
 			WHERE c.account = $1 AND c.id >= $2 AND c.id < $3 AND m.intent_at > 'epoch'
 				AND (m.state IN ('sent', 'unknown', 'sending') OR m.doubt)
@@ -210,16 +215,9 @@ func (j *joiner) sends(ctx context.Context, open []openReceipt) ([]sentMessage, 
 	}
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (sentMessage, error) {
 		var m sentMessage
-		err := row.Scan(&m.id, &m.kind, &m.state, &m.msgid, &m.intent, &m.doubt, &m.claim, &m.templateID, &m.users, &m.reported)
+		err := row.Scan(&m.id, &m.kind, &m.state, &m.msgid, &m.first, &m.intent, &m.doubt, &m.claim, &m.templateID, &m.users, &m.reported)
 		return m, err
 	})
-}
-
-func earlier(a, b time.Time) time.Time {
-	if b.Before(a) {
-		return b
-	}
-	return a
 }
 
 // lookAgain sets the time of the next look, which come more and more seldom, or gives the search up.

@@ -137,12 +137,47 @@ func TestReceiptsFindTheirMessages(t *testing.T) {
 		for i, m := range []*message.Message{one, two} {
 			b.settle(c, m, b.claim(c, m, message.NewID(time.Now())), sent(int64(95+i)), Effects{})
 		}
-		if _, err := b.store.pool.Exec(b.ctx, `UPDATE message SET intent_at = intent_at - interval '5 minutes' WHERE id = $1`, [16]byte(one.ID)); err != nil {
+		if _, err := b.store.pool.Exec(b.ctx, `UPDATE message SET first_intent_at = first_intent_at - interval '5 minutes', intent_at = intent_at - interval '5 minutes' WHERE id = $1`, [16]byte(one.ID)); err != nil {
 			t.Fatal(err)
 		}
 		b.receive(report(two, 0, time.Now().Add(4*time.Second)), report(one, 0, time.Now().Add(-4*time.Minute)))
 		if joined := b.joinAt(time.Now().Add(5 * time.Second)); len(joined) != 2 || joined[0].Message != one.ID || joined[1].Message != two.ID {
 			t.Fatalf("joined %+v, want both, in their order", joined)
+		}
+	})
+	t.Run("or none, where an earlier attempt of another message may have left", func(t *testing.T) {
+		b := setup(t)
+		c := b.committer(CommitterOptions{})
+		one, two := newMessage(), newMessage()
+		two.To = one.To
+		for i, m := range []*message.Message{one, two} {
+			b.settle(c, m, b.claim(c, m, message.NewID(time.Now())), sent(int64(100+i)), Effects{})
+		}
+		// The answer to the first attempt was lost; the second went five minutes later, after the receipt for the first.
+		if _, err := b.store.pool.Exec(b.ctx, `UPDATE message SET intent_at = intent_at + interval '5 minutes' WHERE id = $1`, [16]byte(one.ID)); err != nil {
+			t.Fatal(err)
+		}
+		b.receive(report(one, 0, time.Now().Add(3*time.Second)))
+		if joined := b.joinAt(time.Now().Add(6 * time.Minute)); len(joined) != 0 {
+			t.Fatalf("joined %+v: it may be the other's", joined)
+		}
+	})
+	t.Run("or none, where a message that waited for weeks is possible too", func(t *testing.T) {
+		b := setup(t)
+		c := b.committer(CommitterOptions{})
+		waited, fresh := newMessage(), newMessage()
+		fresh.To = waited.To
+		waited.ID = message.FirstID(time.Now().Add(-20 * 24 * time.Hour))
+		for i, m := range []*message.Message{waited, fresh} {
+			b.settle(c, m, b.claim(c, m, message.NewID(time.Now())), sent(int64(110+i)), Effects{})
+		}
+		b.receive(report(waited, 0, time.Now().Add(3*time.Second)))
+		if joined := b.joinAt(time.Now().Add(4 * time.Second)); len(joined) != 0 {
+			t.Fatalf("joined %+v: it may be the other's", joined)
+		}
+		b.receive(report(waited, 110, time.Now().Add(3*time.Second)))
+		if joined := b.joinAt(time.Now().Add(4 * time.Second)); len(joined) == 0 || joined[0].Message != waited.ID && joined[len(joined)-1].Message != waited.ID {
+			t.Fatalf("joined %+v, want the one that waited, by its msgid", joined)
 		}
 	})
 	t.Run("but not those of strangers", func(t *testing.T) {
