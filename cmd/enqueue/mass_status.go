@@ -17,7 +17,8 @@ type massStatusCommand struct {
 }
 
 func (*massStatusCommand) Help() string {
-	return `Asks the ledger, and WeChat once it has the message. WeChat's word is SENDING, SEND_SUCCESS, SEND_FAIL or DELETE; it gives no counts.
+	return `Asks the ledger, and WeChat once it has the message. WeChat's word is SENDING, SEND_SUCCESS, SEND_FAIL or DELETE; it gives no counts;
+those come with the receipt, which an account with a callback has.
 
 Examples:
 
@@ -33,6 +34,7 @@ type massStatus struct {
 	Reason  outcome.Reason `json:"reason,omitempty"`
 	MsgID   int64          `json:"msg_id,omitempty"`
 	WeChat  string         `json:"wechat,omitempty"` // WeChat's msg_status
+	Receipt *receiptView   `json:"receipt,omitempty"`
 	LeftOut []leftOut      `json:"left_out,omitempty"`
 }
 
@@ -71,6 +73,9 @@ func (st massStatus) String() string {
 	}
 	if st.MsgID != 0 {
 		fmt.Fprintf(&b, "\nWeChat: msg_id %d, %s", st.MsgID, st.WeChat)
+	}
+	if st.Receipt != nil {
+		fmt.Fprintf(&b, "\nreceipt: %s%s", st.Receipt, st.Receipt.counts())
 	}
 	if len(st.LeftOut) > 0 {
 		fmt.Fprintf(&b, "\nleft out: %d", len(st.LeftOut))
@@ -111,6 +116,7 @@ func (s *session) massStatus(ctx context.Context, arg, accountName string) (mass
 		return massStatus{}, refuse("%s: a %s message; see enqueue status", id, row.Message.Kind)
 	}
 	st := massStatus{ID: id, Account: row.Message.Account, Status: row.State, Reason: row.Reason, MsgID: row.MsgID}
+	st.Receipt = lastReceipt(row)
 	users, err := store.LeftOut(ctx, id)
 	if err != nil {
 		return massStatus{}, err

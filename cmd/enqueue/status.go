@@ -71,6 +71,29 @@ func (r receiptView) String() string {
 	return text + ", " + clock(r.At)
 }
 
+// counts is what a mass send's receipt tells besides; empty where it has none.
+func (r receiptView) counts() string {
+	var job *struct {
+		Total    int64 `json:"total"`
+		Filtered int64 `json:"filtered"`
+		Sent     int64 `json:"sent"`
+		Failed   int64 `json:"failed"`
+	}
+	if len(r.Job) == 0 || json.Unmarshal(r.Job, &job) != nil || job == nil {
+		return ""
+	}
+	return fmt.Sprintf("; of %d users, %d after filters, it went to %d and failed for %d", job.Total, job.Filtered, job.Sent, job.Failed)
+}
+
+// lastReceipt is the last that came of a message; nil: none.
+func lastReceipt(st postgres.Status) *receiptView {
+	if len(st.Receipts) == 0 {
+		return nil
+	}
+	r := receiptView(st.Receipts[len(st.Receipts)-1])
+	return &r
+}
+
 type stepView struct {
 	At      time.Time      `json:"at"`
 	Status  outcome.Status `json:"status"`
@@ -109,10 +132,7 @@ func viewOf(st postgres.Status) statusView {
 		ID: m.ID, ParentID: m.Parent, Account: m.Account, Kind: m.Kind, Recipient: m.Recipient(), Key: m.Key, Lane: m.Lane,
 		Status: st.State, Reason: st.Reason, ErrCode: st.ErrCode, MsgID: st.MsgID, Attempts: st.Attempts,
 		AcceptedAt: m.ID.Time(), DueAt: st.Due, FinishedAt: st.Finished, Labels: m.Labels,
-	}
-	if n := len(st.Receipts); n > 0 {
-		r := receiptView(st.Receipts[n-1])
-		v.Receipt = &r
+		Receipt: lastReceipt(st),
 	}
 	for _, step := range st.Timeline {
 		v.Timeline = append(v.Timeline, stepView{step.At, step.State, step.Reason, step.ErrCode, step.ErrMsg, step.RID, step.Note})
