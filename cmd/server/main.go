@@ -73,7 +73,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	switch bad := (*config.Error)(nil); {
 	case err == nil:
 		return exitDone
-	case errors.As(err, &bad), errors.Is(err, app.ErrNoCallback):
+	case errors.As(err, &bad):
 		fmt.Fprintf(stderr, "server: %v\n", err)
 		return exitBadInput
 	default:

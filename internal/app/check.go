@@ -141,6 +141,60 @@ func checkPostgres(ctx context.Context, c *config.Config, report func(Finding)) 
 		say(Fault, fmt.Sprintf("the schema is at migration %d of %d", have, want), "run `worker migrate`")
 	default:
 		say(Fine, fmt.Sprintf("the schema is at migration %d", have), "")
+		checkCallbacks(ctx, c, store, report)
+		checkWebhooks(ctx, c, store, report)
+	}
+}
+
+// quiet is how long an account with a callback may be without a push before that is worth a note.
+const quiet = 48 * time.Hour
+
+// checkCallbacks says where pushes do not seem to arrive.
+func checkCallbacks(ctx context.Context, c *config.Config, store *postgres.Store, report func(Finding)) {
+	for _, a := range c.Accounts {
+		say := func(s Severity, text, remedy string) { report(Finding{"account " + a.Name, s, text, remedy}) }
+		heard, disagreed, err := store.Silence(ctx, a.Name, time.Now())
+		switch {
+		case err != nil:
+			say(Fault, err.Error(), "")
+			continue
+		case disagreed > 0:
+			say(Advice, fmt.Sprintf("WeChat refused %d customer-service messages of the last two days whose window we thought open", disagreed),
+				"see whether all of WeChat's pushes arrive, also unsubscribing: docs/callbacks.md")
+		}
+		if a.Callback.Token.IsZero() {
+			continue
+		}
+		const remedy = "run server, and compare the console's server settings: docs/callbacks.md"
+		switch {
+		case heard.IsZero():
+			say(Advice, "no push of WeChat's has arrived yet", remedy)
+		case time.Since(heard) > quiet:
+			say(Advice, "no push of WeChat's has arrived since "+message.Beijing(heard).Format(time.DateTime), remedy)
+		default:
+			say(Fine, "WeChat's pushes arrive, the last at "+message.Beijing(heard).Format(time.DateTime), "")
+		}
+	}
+}
+
+// checkWebhooks says which endpoints fail.
+func checkWebhooks(ctx context.Context, c *config.Config, store *postgres.Store, report func(Finding)) {
+	for _, a := range c.Accounts {
+		if a.Webhook.URL == "" {
+			continue
+		}
+		say := func(s Severity, text, remedy string) { report(Finding{"account " + a.Name, s, text, remedy}) }
+		w, err := store.WebhookState(ctx, a.Name)
+		switch {
+		case err != nil:
+			say(Fault, err.Error(), "")
+		case !w.Disabled.IsZero():
+			say(Fault, "its webhook is disabled: "+w.Reason, "mend the endpoint, then run `enqueue webhook enable "+a.Name+"`")
+		case !w.Failing.IsZero():
+			say(Advice, fmt.Sprintf("its webhook fails since %s, %d events wait: %s", message.Beijing(w.Failing).Format(time.DateTime), w.Waiting, w.Reason), "mend the endpoint")
+		default:
+			say(Fine, fmt.Sprintf("its webhook takes events, %d wait", w.Waiting), "")
+		}
 	}
 }
 

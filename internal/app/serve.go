@@ -106,9 +106,6 @@ func (s *server) open(ctx context.Context) (err error) {
 	return nil
 }
 
-// ErrNoCallback says that a server would have nothing to do.
-var ErrNoCallback = errors.New("no account has a callback: set accounts[].callback.token and aes_key, as in WeChat's console")
-
 // endpointsOf are the doors of the accounts that have a callback.
 func endpointsOf(c *config.Config, log *slog.Logger, forwarded func(account, result string)) ([]callback.Endpoint, error) {
 	var all []callback.Endpoint
@@ -144,7 +141,7 @@ func endpointsOf(c *config.Config, log *slog.Logger, forwarded func(account, res
 		all = append(all, e)
 	}
 	if len(all) == 0 {
-		return nil, ErrNoCallback
+		log.Warn("no account has a callback, so WeChat can tell nothing: set accounts[].callback.token and aes_key, as in WeChat's console")
 	}
 	return all, nil
 }
