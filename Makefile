@@ -3,11 +3,12 @@
 GO    ?= go
 TOOL  := $(GO) tool -modfile=tools/go.mod
 ARGS  ?=
+SEED  ?=
 # Empty: `make check` leaves the database of known vulnerabilities alone.
 VULNS ?= yes
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
-.PHONY: help build demo test check vulnerabilities bench fmt deps clean
+.PHONY: help build demo test check vulnerabilities bench chaos fmt deps clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,8 +22,9 @@ demo: ## Send 2,000 messages through private servers and a simulator: ARGS=--sta
 	@bin/demo $(ARGS)
 
 test: deps ## Run all tests with the race detector, against real servers of their own
-	$(GO) test $$(tools/race.sh) $$($(GO) list ./... | grep -v /cmd/worker$$)
+	$(GO) test $$(tools/race.sh) $$($(GO) list ./... | grep -v -e /cmd/worker$$ -e /chaos$$)
 	$(GO) test $$(tools/race.sh) ./cmd/worker # whole workers against the clock: by themselves
+	$(GO) test $$(tools/race.sh) ./chaos # the fault suite in brief
 
 check: ## Check format, vet, staticcheck, the floors of the house, and known vulnerabilities
 	@unformatted=$$($(TOOL) gofumpt -l .); if [ -n "$$unformatted" ]; then \
@@ -40,6 +42,11 @@ vulnerabilities: ## Look for known vulnerabilities, if their database answers
 bench: ## Measure throughput and latency against two bare limits and a naive build: ARGS=--json
 	@tools/deps.sh redis postgres
 	$(GO) run ./bench $(ARGS)
+
+chaos: ## Break servers, workers and answers, and check that nothing is lost or sent twice: SEED=7 ARGS='--only kill --long'
+	@tools/deps.sh redis postgres
+	$(GO) build -o bin/chaos ./chaos # not go run, which makes a failure of every Ctrl-C
+	@bin/chaos $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 fmt: ## Format the code
 	$(TOOL) gofumpt -w .

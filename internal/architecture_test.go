@@ -77,6 +77,7 @@ var rooms = map[string]room{
 	"cmd/wechatsim": {mains, nil},
 	"cmd/demo":      {mains, nil},
 	"bench":         {mains, nil},
+	"chaos":         {mains, nil},
 }
 
 // badDeps are things that a package must not link, however indirectly, and why.

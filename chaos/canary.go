@@ -1,0 +1,118 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"regexp"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+)
+
+var wholeOpenID = regexp.MustCompile(`oCHAOS\d{22}`)
+
+// canaries searches for what must stand nowhere: appsecret and tokens in the workers' logs and metrics, in Redis and in
+// the ledger's texts; whole openids in logs and metrics.
+func (r *rig) canaries(ctx context.Context) (leaks []string, err error) {
+	search := func(where string, text []byte, openids bool) {
+		for token := range r.tokens {
+			if bytes.Contains(text, []byte(token)) {
+				leaks = append(leaks, "(canary) "+where+" holds an access token")
+			}
+		}
+		if bytes.Contains(text, []byte(secret)) {
+			leaks = append(leaks, "(canary) "+where+" holds the appsecret")
+		}
+		if openids && wholeOpenID.Match(text) {
+			leaks = append(leaks, "(canary) "+where+" holds a whole openid")
+		}
+	}
+	for _, w := range r.crew.alive() {
+		text, err := fetch(ctx, w.metrics)
+		if err != nil {
+			return nil, fmt.Errorf("metrics of %s: %w", w.name, err)
+		}
+		search("the metrics of "+w.name, text, true)
+	}
+	for _, w := range r.crew.workers {
+		text, err := os.ReadFile(w.log)
+		if err != nil {
+			return nil, err
+		}
+		search("the log of "+w.name, text, true)
+	}
+	if err := r.searchRedis(ctx, search); err != nil {
+		return nil, err
+	}
+	var texts string
+	err = r.db.QueryRow(ctx, `
+		SELECT coalesce(string_agg(t, E'\n'), '') FROM (
+			SELECT concat_ws(' ', errmsg, rid, note) AS t FROM event
+			UNION ALL SELECT concat_ws(' ', reason, detail) FROM gate
+			UNION ALL SELECT reason FROM rejected_task) x`).Scan(&texts)
+	search("the ledger's timeline", []byte(texts), true)
+	return leaks, err
+}
+
+func (r *rig) searchRedis(ctx context.Context, search func(string, []byte, bool)) error {
+	keys := r.rdb.Scan(ctx, 0, "*", 1000).Iterator()
+	for keys.Next(ctx) {
+		text, err := r.rdb.Dump(ctx, keys.Val()).Bytes() // strings of some length are compressed in a dump: see valueOf
+		if err != nil && !errors.Is(err, redis.Nil) {
+			return err
+		}
+		value, err := r.valueOf(ctx, keys.Val())
+		if err != nil {
+			return err
+		}
+		queued := strings.HasPrefix(keys.Val(), "asynq:") // payloads hold whom a message is for
+		search("Redis key "+wholeOpenID.ReplaceAllString(keys.Val(), "(an openid)"), append(append(text, keys.Val()...), value...), !queued)
+	}
+	return keys.Err()
+}
+
+// valueOf is a key's value in words.
+func (r *rig) valueOf(ctx context.Context, key string) (string, error) {
+	kind, err := r.rdb.Type(ctx, key).Result()
+	if err != nil {
+		return "", err
+	}
+	var v any
+	switch kind {
+	case "string":
+		v, err = r.rdb.Get(ctx, key).Result()
+	case "hash":
+		v, err = r.rdb.HGetAll(ctx, key).Result()
+	case "list":
+		v, err = r.rdb.LRange(ctx, key, 0, -1).Result()
+	case "set":
+		v, err = r.rdb.SMembers(ctx, key).Result()
+	case "zset":
+		v, err = r.rdb.ZRange(ctx, key, 0, -1).Result()
+	case "none": // expired meanwhile
+	default:
+		return "", fmt.Errorf("a %s, which this search cannot read", kind)
+	}
+	if errors.Is(err, redis.Nil) {
+		err = nil
+	}
+	return fmt.Sprint(v), err
+}
+
+func fetch(ctx context.Context, url string) ([]byte, error) {
+	q, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	reply, err := http.DefaultClient.Do(q)
+	if err != nil {
+		return nil, err
+	}
+	defer reply.Body.Close()
+	return io.ReadAll(reply.Body)
+}

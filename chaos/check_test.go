@@ -1,0 +1,64 @@
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hongyan-dispatch/hongyan/internal/wechattest"
+	"github.com/hongyan-dispatch/hongyan/message"
+	"github.com/hongyan-dispatch/hongyan/outcome"
+)
+
+func TestCheckFindsWhatIsWrong(t *testing.T) {
+	noon := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
+	at := func(s outcome.Status) row {
+		return row{N: 1, Kind: message.Custom, Status: s, Claimed: noon, Finished: noon.Add(20 * time.Second)}
+	}
+	accept := wechattest.Accept{Body: `{"text":{"content":"您好 #1#"}}`}
+	killed := []strike{{What: "kill -9", From: noon.Add(time.Second), To: noon.Add(time.Second)}}
+	for _, c := range []struct {
+		name    string
+		rows    []row
+		accepts []wechattest.Accept
+		faults  []strike
+		want    string // the letter of the broken promise; empty for none
+	}{
+		{"sent and accepted once", []row{at(outcome.Sent)}, []wechattest.Accept{accept}, nil, ""},
+		{"skipped and not accepted", []row{at(outcome.Skipped)}, nil, nil, ""},
+		{"unknown under a kill", []row{at(outcome.Unknown)}, nil, killed, ""},
+		{"unknown under a kill, and accepted", []row{at(outcome.Unknown)}, []wechattest.Accept{accept}, killed, ""},
+		{"not in the ledger", nil, nil, nil, "(a)"},
+		{"not decided", []row{at(outcome.Parked)}, nil, nil, "(a)"},
+		{"accepted twice", []row{at(outcome.Sent)}, []wechattest.Accept{accept, accept}, nil, "(b)"},
+		{"sent without being accepted", []row{at(outcome.Sent)}, nil, nil, "(c)"},
+		{"failed and yet accepted", []row{at(outcome.Failed)}, []wechattest.Accept{accept}, nil, "(c)"},
+		{"unknown without a fault", []row{at(outcome.Unknown)}, nil, nil, "(d)"},
+		{"unknown after the fault was over", []row{at(outcome.Unknown)}, nil, []strike{{From: noon.Add(-2 * time.Second), To: noon.Add(-time.Second)}}, "(d)"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			e := evidence{accepted: map[int]message.Kind{1: message.Custom}, rows: c.rows, accepts: c.accepts, faults: c.faults}
+			got := e.check().list
+			switch {
+			case c.want == "" && len(got) > 0:
+				t.Errorf("got %q, want nothing found", got)
+			case c.want != "" && (len(got) != 1 || !strings.HasPrefix(got[0], c.want)):
+				t.Errorf("got %q, want one finding of %s", got, c.want)
+			}
+		})
+	}
+}
+
+func TestSeedRepeatsTheSchedule(t *testing.T) {
+	draw := func(seed uint64, name string) time.Duration {
+		r := &rig{rand: random(seed, name)}
+		return r.between(2*time.Second, 5*time.Second)
+	}
+	first, again := draw(7, "kill"), draw(7, "kill")
+	if first != again {
+		t.Errorf("the same seed gives %v and %v", first, again)
+	}
+	if first == draw(8, "kill") && first == draw(9, "kill") {
+		t.Error("other seeds give the same schedule")
+	}
+}

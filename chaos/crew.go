@@ -1,0 +1,217 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+func cores() int { return runtime.NumCPU() }
+
+// A crew is the worker processes of a rig.
+type crew struct {
+	rig     *rig
+	env     []string // of those to come
+	mu      sync.Mutex
+	workers []*worker // all that ever were
+	number  int
+}
+
+// A worker is one process.
+type worker struct {
+	name    string
+	cmd     *exec.Cmd
+	log     string // file
+	metrics string // URL
+	ended   chan struct{}
+}
+
+// hire starts n workers and returns when all of them take parcels.
+func (c *crew) hire(ctx context.Context, n int) error {
+	var started []*worker
+	for range n {
+		w, err := c.start()
+		if err != nil {
+			return err
+		}
+		started = append(started, w)
+	}
+	for _, w := range started {
+		if err := w.ready(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// start starts one worker, which is not ready yet.
+func (c *crew) start() (*worker, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.number++
+	w := &worker{name: fmt.Sprintf("%s-%d", c.rig.name, c.number), ended: make(chan struct{})}
+	w.log = filepath.Join(c.rig.dir, w.name+".log")
+	log, err := os.Create(w.log)
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	if err := c.command(w); err != nil {
+		return nil, err
+	}
+	w.cmd.Stdout, w.cmd.Stderr = log, log
+	w.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	started := make(chan error)
+	go func() { // Linux sends the signal at the end of the thread that started the process: it is kept
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := w.cmd.Start()
+		started <- err
+		if err == nil {
+			_ = w.cmd.Wait()
+			close(w.ended)
+		}
+	}()
+	if err := <-started; err != nil {
+		return nil, err
+	}
+	c.workers = append(c.workers, w)
+	return w, nil
+}
+
+// command is how a worker of the subject is started.
+func (c *crew) command(w *worker) error {
+	r := c.rig
+	var environment []string
+	for _, v := range os.Environ() {
+		if !strings.HasPrefix(v, "HONGYAN_") {
+			environment = append(environment, v)
+		}
+	}
+	if r.subject == naive {
+		self, err := os.Executable()
+		if err != nil {
+			return err
+		}
+		w.cmd = exec.Command(self, "worker", "--redis", r.stack.RedisURL(), "--database", r.stack.DatabaseURL(), "--wechat", r.front.url())
+		w.cmd.Env = environment
+		return nil
+	}
+	port, err := freePort()
+	if err != nil {
+		return err
+	}
+	w.metrics = "http://" + port + "/metrics"
+	file := filepath.Join(r.dir, w.name+".yaml")
+	if err := os.WriteFile(file, r.configuration(w.name, port), 0o600); err != nil {
+		return err
+	}
+	w.cmd = exec.Command(r.home.workers[r.plan.tags], "--config", file)
+	w.cmd.Env = append(environment, c.env...)
+	return nil
+}
+
+func (r *rig) configuration(name, metrics string) []byte {
+	yaml := r.plan.yaml
+	if yaml == "" {
+		yaml = fmt.Sprintf(`limits:
+      template: {per_day: %[1]d, per_second: %[2]d}
+      custom: {per_day: %[1]d, per_second: %[3]d}
+      subscribe: {per_day: %[1]d, per_second: %[3]d}`, perDay, templatePerSecond, otherPerSecond)
+	}
+	if !r.plan.windows {
+		yaml += "\n    window: {unknown: try}"
+	}
+	return fmt.Appendf(nil, `redis: {url: %q}
+postgres: {url: %q}
+worker: {name: %s, senders: %d, metrics_listen: %q}
+accounts:
+  - name: %s
+    appid: %s
+    secret: %s
+    type: service
+    base_url: %s
+    %s
+`, r.stack.RedisURL(), r.stack.DatabaseURL(), name, senders, metrics, account, appID, secret, r.front.url(), yaml)
+}
+
+func freePort() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer l.Close()
+	return l.Addr().String(), nil
+}
+
+// ready waits until the worker takes parcels.
+func (w *worker) ready(ctx context.Context) error {
+	for range 600 {
+		text, err := os.ReadFile(w.log)
+		if err != nil {
+			return err
+		}
+		if strings.Contains(string(text), "dispatching") {
+			return nil
+		}
+		if w.hasEnded() {
+			return fmt.Errorf("worker %s ended at its start: %s", w.name, text)
+		}
+		if err := pause(ctx, 100*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("worker %s is not ready after a minute", w.name)
+}
+
+func (w *worker) hasEnded() bool {
+	select {
+	case <-w.ended:
+		return true
+	default:
+		return false
+	}
+}
+
+// kill ends the worker without a word.
+func (w *worker) kill() {
+	_ = w.cmd.Process.Kill() // an error says that it has ended
+	<-w.ended
+}
+
+// alive are the workers that run.
+func (c *crew) alive() []*worker {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var running []*worker
+	for _, w := range c.workers {
+		if !w.hasEnded() {
+			running = append(running, w)
+		}
+	}
+	return running
+}
+
+// replace kills a worker and starts another in its place.
+func (c *crew) replace(w *worker) error {
+	mended := c.rig.broke("kill -9", w.name)
+	w.kill()
+	mended()
+	_, err := c.start()
+	return err
+}
+
+func (c *crew) dismiss() {
+	for _, w := range c.alive() {
+		_ = w.cmd.Process.Signal(syscall.SIGCONT)
+		w.kill()
+	}
+}

@@ -1,0 +1,298 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/hongyan-dispatch/hongyan/client"
+	"github.com/hongyan-dispatch/hongyan/internal/devstack"
+	"github.com/hongyan-dispatch/hongyan/internal/postgres"
+	"github.com/hongyan-dispatch/hongyan/internal/wechattest"
+	"github.com/hongyan-dispatch/hongyan/message"
+)
+
+// The account of the suite. Its secret is a canary: it must turn up nowhere.
+const (
+	account = "shop"
+	appID   = "wx00000000000000c4"
+	secret  = "canary-secret-of-the-chaos-suite"
+
+	templatePerSecond = 300
+	otherPerSecond    = 150
+	perDay            = 1_000_000
+	senders           = 16
+)
+
+// A rig is one scenario's servers, workers and books.
+type rig struct {
+	scenario
+	plan     plan
+	subject  string
+	home     *home
+	progress *progress
+	rand     *rand.Rand
+
+	dir       string
+	stack     *devstack.Stack
+	sim       *wechattest.Sim
+	front     *front // where the simulator listens
+	db        *pgxpool.Pool
+	rdb       *redis.Client
+	producer  *client.Client // writes the ledger first
+	handsOver *client.Client // knows no ledger
+	crew      *crew
+	books     books
+	started   time.Time
+
+	mu      sync.Mutex
+	faults  []strike
+	figures map[string]any
+	tokens  map[string]bool // every access token that went over the wire
+}
+
+// A strike is something that we broke, and when.
+type strike struct {
+	What     string
+	From, To time.Time // To is zero while it lasts
+	Worker   string    // that was killed or stopped
+}
+
+// broke notes a fault that begins now and returns what ends it.
+func (r *rig) broke(what, worker string) (mended func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	i := len(r.faults)
+	r.faults = append(r.faults, strike{What: what, From: time.Now(), Worker: worker})
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.faults[i].To = time.Now()
+	}
+}
+
+// figure notes a number for the report.
+func (r *rig) figure(name string, value any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if d, ok := value.(time.Duration); ok {
+		value = d.Round(10 * time.Millisecond).Seconds()
+	}
+	r.figures[name] = value
+}
+
+func (r *rig) open(ctx context.Context) (err error) {
+	r.figures, r.tokens = map[string]any{}, map[string]bool{}
+	r.dir = filepath.Join(r.home.dir, r.name)
+	if err := os.Mkdir(r.dir, 0o711); err != nil {
+		return err
+	}
+	r.progress.say(r.name, "starting servers")
+	r.stack, err = devstack.Start(ctx, devstack.Options{
+		Dir: filepath.Join(r.dir, "servers"), Redis: true, Postgres: true, Private: true, RedisAppendOnly: true,
+		PostgresSettings: map[string]string{"shared_buffers": "32MB"},
+	})
+	if err != nil {
+		return err
+	}
+	if err := postgres.Migrate(ctx, r.stack.DatabaseURL()); err != nil {
+		return err
+	}
+	if err := r.simulate(); err != nil {
+		return err
+	}
+	return r.connect(ctx)
+}
+
+// simulate serves the simulator, with the limits that our configuration knows, too.
+func (r *rig) simulate() (err error) {
+	latency := r.plan.latency
+	if latency == "" {
+		latency = "10ms-60ms"
+	}
+	l, err := wechattest.ParseLatency(latency)
+	if err != nil {
+		return err
+	}
+	r.sim = wechattest.New(wechattest.Options{Latency: l, Log: wechattest.LogBodies, Seed: r.rand.Uint64() | 1})
+	_, err = r.sim.AddAccount(wechattest.Settings{
+		AppID: appID, Secret: secret, AnyOpenID: true, AnyMedia: true, AnyWindow: !r.plan.windows,
+		Templates: []wechattest.Template{{ID: "order_paid", Keys: []string{"thing2"}}},
+		Limits: map[string]wechattest.Limit{
+			wechattest.PathTemplate: {PerDay: perDay}, wechattest.PathCustom: {PerDay: perDay}, wechattest.PathSubscribe: {PerDay: perDay},
+		},
+	})
+	if err != nil {
+		return err
+	}
+	r.front, err = openFront(http.HandlerFunc(r.overhear))
+	return err
+}
+
+// overhear serves the simulator and remembers each token.
+func (r *rig) overhear(w http.ResponseWriter, q *http.Request) {
+	if token := q.URL.Query().Get("access_token"); token != "" {
+		r.mu.Lock()
+		r.tokens[token] = true
+		r.mu.Unlock()
+	}
+	r.sim.ServeHTTP(w, q)
+}
+
+func (r *rig) connect(ctx context.Context) error {
+	pool, err := pgxpool.ParseConfig(r.stack.DatabaseURL())
+	if err != nil {
+		return err
+	}
+	pool.MaxConns = 4
+	if r.db, err = pgxpool.NewWithConfig(ctx, pool); err != nil {
+		return err
+	}
+	if r.subject == naive {
+		if _, err := r.db.Exec(ctx, naiveTable); err != nil {
+			return err
+		}
+	}
+	opt, err := redis.ParseURL(r.stack.RedisURL())
+	if err != nil {
+		return err
+	}
+	r.rdb = redis.NewClient(opt)
+	o := client.Options{Redis: r.stack.RedisURL(), Accounts: []client.Account{{Name: account, AppID: message.AppID(appID)}}}
+	if r.handsOver, err = client.New(ctx, o); err != nil {
+		return err
+	}
+	o.Database = r.stack.DatabaseURL()
+	if r.producer, err = client.New(ctx, o); err != nil {
+		return err
+	}
+	r.crew = &crew{rig: r}
+	return nil
+}
+
+func (r *rig) close() error {
+	if r.crew != nil {
+		r.crew.dismiss()
+	}
+	for _, c := range []*client.Client{r.producer, r.handsOver} {
+		if c != nil {
+			_ = c.Close()
+		}
+	}
+	if r.db != nil {
+		r.db.Close()
+	}
+	if r.rdb != nil {
+		_ = r.rdb.Close()
+	}
+	if r.sim != nil {
+		r.sim.Close()
+	}
+	if r.front != nil {
+		r.front.shut()
+	}
+	var err error
+	if r.stack != nil {
+		err = r.stack.Close()
+	}
+	return errors.Join(err, os.RemoveAll(r.dir))
+}
+
+// work starts the workers and the producer, breaks things meanwhile, and waits until all is decided.
+func (r *rig) work(ctx context.Context) error {
+	r.started = time.Now()
+	if err := r.crew.hire(ctx, r.plan.workers); err != nil {
+		return err
+	}
+	produced := make(chan error, 1)
+	producing, stop := context.WithCancel(ctx)
+	defer stop()
+	go func() { produced <- r.produce(producing) }()
+	err := r.do(ctx, r)
+	if err != nil {
+		stop()
+		return errors.Join(err, <-produced)
+	}
+	if err := <-produced; err != nil {
+		return err
+	}
+	return r.settle(ctx)
+}
+
+// settle waits until every message has its end; what has none when time is up is the checker's to find.
+func (r *rig) settle(ctx context.Context) error {
+	deadline := time.Now().Add(r.plan.settle)
+	for time.Now().Before(deadline) {
+		n, err := r.undecided(ctx)
+		if err != nil && ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err == nil && n == 0 {
+			return nil
+		}
+		r.progress.say(r.name, "%d messages, %d to be decided", r.books.count(), n)
+		if err := pause(ctx, 500*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// undecided counts the messages that were accepted and have no end.
+func (r *rig) undecided(ctx context.Context) (n int, err error) {
+	query := "SELECT count(*)::int FROM message WHERE state NOT IN ('accepted', 'parked', 'sending')"
+	if r.plan.parked {
+		query = "SELECT count(*)::int FROM message WHERE state NOT IN ('accepted', 'sending')"
+	}
+	if r.subject == naive {
+		query = "SELECT count(DISTINCT n)::int FROM naive_outcome"
+	}
+	if err := r.db.QueryRow(ctx, query).Scan(&n); err != nil {
+		return 0, err
+	}
+	return max(0, r.books.count()-n), nil
+}
+
+// A front is where the simulator listens: it can be shut and opened again at the same address.
+type front struct {
+	handler http.Handler
+	addr    string
+	server  *http.Server
+}
+
+func openFront(h http.Handler) (*front, error) {
+	f := &front{handler: h, addr: "127.0.0.1:0"}
+	return f, f.open()
+}
+
+func (f *front) open() error {
+	l, err := net.Listen("tcp", f.addr)
+	if err != nil {
+		return fmt.Errorf("simulator: %w", err)
+	}
+	f.addr = l.Addr().String()
+	f.server = &http.Server{Handler: f.handler, ReadHeaderTimeout: 10 * time.Second}
+	go func(s *http.Server) { _ = s.Serve(l) }(f.server)
+	return nil
+}
+
+func (f *front) url() string { return "http://" + f.addr }
+
+// shut lets the calls under way end, and takes no more.
+func (f *front) shut() {
+	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+	defer cancel()
+	if f.server.Shutdown(ctx) != nil {
+		_ = f.server.Close()
+	}
+}

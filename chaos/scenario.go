@@ -1,0 +1,176 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"hash/fnv"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// The subjects.
+const (
+	hongyan = "hongyan"
+	naive   = "naive"
+)
+
+// A scenario is one kind of trouble.
+type scenario struct {
+	name      string
+	about     string
+	plan      plan                                 // what is sent, in the short form
+	long      plan                                 // what else the long form asks for; zero values are those of plan
+	do        func(context.Context, *rig) error    // breaks things while the producer works
+	naive     bool                                 // also strikes the naive build
+	brief     bool                                 // is part of go test
+	tolerated map[int]int64                        // calls over a limit that belong to the scenario, by code
+	after     func(context.Context, *rig) []string // more checks, when all is decided
+}
+
+// A plan says what is enqueued and by how many workers it is sent.
+type plan struct {
+	messages  int
+	perSecond int
+	workers   int
+	handOver  bool          // a fifth of the messages goes straight into Redis
+	windows   bool          // users have windows of five; else everybody may always be answered
+	outage    time.Duration // of servers
+	settle    time.Duration // how long the last message may take after the producer's end
+	tags      string        // of the worker's build
+	parked    bool          // parked is an end, too
+	yaml      string        // more lines of the account
+	latency   string        // of WeChat
+}
+
+func (p plan) with(o plan) plan {
+	if o.messages > 0 {
+		p.messages = o.messages
+	}
+	if o.perSecond > 0 {
+		p.perSecond = o.perSecond
+	}
+	if o.outage > 0 {
+		p.outage = o.outage
+	}
+	if o.settle > 0 {
+		p.settle = o.settle
+	}
+	return p
+}
+
+func names() string {
+	var all []string
+	for _, s := range scenarios {
+		all = append(all, s.name)
+	}
+	return strings.Join(all, ", ")
+}
+
+// choose are the scenarios that the flags ask for, with their plans made final.
+func choose(f flags) ([]scenario, error) {
+	for _, name := range f.Only {
+		if !slices.ContainsFunc(scenarios, func(s scenario) bool { return s.name == name }) {
+			return nil, fmt.Errorf("--only: there is no scenario %q; there are %s", name, names())
+		}
+	}
+	var chosen []scenario
+	for _, s := range scenarios {
+		if len(f.Only) > 0 && !slices.Contains(f.Only, s.name) || f.Subject == naive && !s.naive {
+			continue
+		}
+		if f.Long {
+			s.plan = s.plan.with(s.long)
+		}
+		if f.Messages > 0 {
+			s.plan.messages = f.Messages
+		}
+		if f.Duration > 0 {
+			s.plan.perSecond = max(1, int(float64(s.plan.messages)/f.Duration.Seconds()))
+		}
+		chosen = append(chosen, s)
+	}
+	return chosen, nil
+}
+
+// play runs scenarios, some side by side, each with servers of its own.
+func play(ctx context.Context, f flags, chosen []scenario, p *progress) ([]*Result, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	home, err := prepare(ctx, chosen)
+	if err != nil {
+		return nil, err
+	}
+	defer home.close()
+	results := make([]*Result, len(chosen))
+	var wg sync.WaitGroup
+	free := make(chan struct{}, max(1, f.Parallel))
+	for i, s := range chosen {
+		wg.Go(func() {
+			free <- struct{}{}
+			defer func() { <-free }()
+			if ctx.Err() != nil {
+				return
+			}
+			r, err := perform(ctx, f, s, home, p)
+			if err != nil {
+				cancel(fmt.Errorf("%s (repeat with make chaos SEED=%d ARGS='--only %s'): %w", s.name, f.Seed, s.name, err))
+			}
+			results[i] = r
+		})
+	}
+	wg.Wait()
+	p.end()
+	return slices.DeleteFunc(results, func(r *Result) bool { return r == nil }), context.Cause(ctx)
+}
+
+// perform plays one scenario from its servers' start to the check.
+func perform(ctx context.Context, f flags, s scenario, home *home, p *progress) (_ *Result, err error) {
+	began := time.Now()
+	r := &rig{scenario: s, plan: s.plan, subject: f.Subject, home: home, progress: p, rand: random(f.Seed, s.name)}
+	defer func() {
+		if end := r.close(); err == nil {
+			err = end
+		}
+	}()
+	if err := r.open(ctx); err != nil {
+		return nil, err
+	}
+	if err := r.work(ctx); err != nil {
+		return nil, err
+	}
+	result, err := r.judge(ctx)
+	if err != nil {
+		return nil, err
+	}
+	result.Took = time.Since(began).Round(time.Second).String()
+	result.Repeat = fmt.Sprintf("make chaos SEED=%d ARGS='--only %s%s'", f.Seed, s.name, map[bool]string{true: " --long"}[f.Long])
+	p.done(result)
+	return result, nil
+}
+
+// random is the scenario's own stream of chance: it does not depend on which others run.
+func random(seed uint64, name string) *rand.Rand {
+	h := fnv.New64a()
+	h.Write([]byte(name))
+	return rand.New(rand.NewPCG(seed, h.Sum64()))
+}
+
+// pause waits, unless the context ends.
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-t.C:
+		return nil
+	}
+}
+
+// between is a time from a to b, as chance wants.
+func (r *rig) between(a, b time.Duration) time.Duration {
+	return a + time.Duration(r.rand.Int64N(int64(b-a)+1))
+}

@@ -1,0 +1,51 @@
+package main
+
+import "time"
+
+// mixed is the plan of most scenarios.
+var mixed = plan{messages: 3000, perSecond: 150, workers: 3, settle: 4 * time.Minute}
+
+func (p plan) but(change func(*plan)) plan {
+	change(&p)
+	return p
+}
+
+// scenarios are all kinds of trouble, in the order of the table.
+var scenarios = []scenario{
+	{
+		name: "kill", about: "kill -9 of a random worker every 2-5 s", do: killWorkers, naive: true, brief: true,
+		plan: mixed.but(func(p *plan) {
+			p.messages, p.perSecond, p.workers, p.handOver, p.windows, p.latency = 5000, 200, 4, true, true, "60ms-350ms"
+		}),
+		long: plan{messages: 100_000, settle: 5 * time.Minute},
+	},
+	{name: "redis-kill", about: "Redis is killed and comes back with its append-only file", do: killRedis, naive: true, plan: mixed},
+	{name: "redis-tail", about: "Redis comes back without its last second of writes", do: cutRedis, naive: true, brief: true, plan: mixed},
+	{name: "redis-flush", about: "Redis loses everything", do: flushRedis, naive: true, plan: mixed},
+	{
+		name: "redis-freeze", about: "Redis stands still for longer than a lease, right after a send", do: freezeRedis, naive: true, brief: true,
+		plan: mixed.but(func(p *plan) { p.outage = 45 * time.Second }),
+	},
+	{name: "lease-lost", about: "the leases of a killed worker vanish from Redis", do: loseLeases, plan: mixed},
+	{name: "postgres-kill", about: "Postgres is killed twice and recovers", do: killPostgres, brief: true, plan: mixed},
+	{
+		name: "postgres-outage", about: "Postgres is away", do: stopPostgres, after: noSendsWithoutClaims,
+		plan: mixed.but(func(p *plan) { p.outage = 15 * time.Second }), long: plan{outage: 2 * time.Minute, messages: 10_000},
+	},
+	{name: "ambiguous", about: "WeChat accepts and its answer is lost, in seven ways", do: loseAnswers, naive: true, brief: true, plan: mixed},
+	{name: "refused", about: "connections to WeChat are refused for 8 s", do: refuseConnections, plan: mixed},
+	{name: "keepalive", about: "WeChat closes connections behind each third answer", do: hangUp, plan: mixed},
+	{
+		name: "zombie", about: "a worker stands still in the middle of sending until it counts as dead, and goes on", do: stopWorker, naive: true, brief: true,
+		plan: mixed.but(func(p *plan) { p.latency, p.outage = "100ms-300ms", 25*time.Second }),
+	},
+	{name: "token", about: "the access token is made invalid every second", do: kickTokens, after: fewTokens, plan: mixed},
+	{
+		name: "poison", about: "workers die of a message, three times", do: poison, after: diedOfPoison,
+		plan: plan{messages: 1, perSecond: 1, tags: "chaos", settle: 3 * time.Minute},
+	},
+	{
+		name: "points", about: "a worker dies at each point of a message's way, with each kind", do: crashPoints, after: crashedOften,
+		plan: mixed.but(func(p *plan) { p.messages, p.workers, p.tags = 2000, 0, "chaos" }),
+	},
+}
