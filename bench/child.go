@@ -16,7 +16,7 @@ import (
 
 // childFlags is what a process of the benchmark is told.
 type childFlags struct {
-	Role       string `required:"" enum:"stub,limit,naive,worker"`
+	Role       string `required:"" enum:"stub,limit,naive,worker,server,bareserver"`
 	URL        string
 	Redis      string
 	Database   string
@@ -41,6 +41,10 @@ func (f childFlags) run(ctx context.Context) error {
 		return runLimit(ctx, f)
 	case "naive":
 		return runNaive(ctx, f)
+	case "server":
+		return runServer(ctx, f)
+	case "bareserver":
+		return runBareServer(ctx, f)
 	default:
 		return runWorker(ctx, f)
 	}
