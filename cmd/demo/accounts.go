@@ -86,10 +86,11 @@ accounts:
 }
 
 // callbackOf is what the simulator pushes to: the demo's own server, where everything arrives at once and well until
-// the bulk begins.
+// the bulk begins. A server that a slow machine keeps from writing within a second answers 500: there are more tries
+// than WeChat's three, lest the check take slowness for a difference.
 func callbackOf(account, serverURL string) *wechattest.Callback {
 	return &wechattest.Callback{
-		URL: serverURL + "/wechat/" + account, Token: tokens[account], AESKey: aesKeys[account], Gap: time.Second,
+		URL: serverURL + "/wechat/" + account, Token: tokens[account], AESKey: aesKeys[account], Gap: time.Second, Tries: 10,
 		Actions: wechattest.Fortune{Delay: wechattest.Latency{Min: 5 * time.Millisecond, Max: 50 * time.Millisecond}},
 	}
 }

@@ -148,10 +148,10 @@ func (e evidence) receipts() (found []string) {
 	return found
 }
 
-// acknowledged looks for pushes that the server did not answer, or not well.
+// acknowledged looks for pushes that the server did not answer whatever the tries, or not well.
 func (e evidence) acknowledged() (found []string) {
 	for _, p := range e.Pushes {
-		if p.Fate != wechattest.Delivered && p.Fate != wechattest.Lost || p.Problem != "" {
+		if p.Fate != wechattest.Delivered && p.Fate != wechattest.Lost || p.Shown == wechattest.OutOfOrder {
 			found = append(found, fmt.Sprintf("push no. %d (%s) is %s after %d tries: %s", p.Seq, p.What, p.Fate, p.Tries, p.Problem))
 		}
 	}

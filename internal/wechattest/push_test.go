@@ -184,7 +184,7 @@ func TestPushesAreRepeatedUntilTheyAreAnswered(t *testing.T) {
 		l.answer = func(w http.ResponseWriter, _ url.Values, _ []byte) { w.WriteHeader(http.StatusInternalServerError) }
 		b.do(Deed{Action: Message})
 		got := b.settled()[0]
-		if got.Fate != GivenUp || got.Tries != 3 || len(l.all()) != 3 || got.Problem != "HTTP 500" || got.Shown != outOfOrder {
+		if got.Fate != GivenUp || got.Tries != 3 || len(l.all()) != 3 || got.Problem != "HTTP 500" || got.Shown != OutOfOrder {
 			t.Errorf("got %+v", got)
 		}
 		if l.all()[0].query.Get("nonce") == l.all()[1].query.Get("nonce") {
@@ -278,7 +278,7 @@ func TestPassiveReplies(t *testing.T) {
 			if got.Fate != Delivered || got.Tries != 1 || !strings.Contains(got.Problem, c.says) || (c.says == "") != (got.Problem == "") {
 				t.Errorf("got %+v", got)
 			}
-			if c.shown != strings.Contains(got.Shown, "好的") || (c.says != "") != (got.Shown == outOfOrder) {
+			if c.shown != strings.Contains(got.Shown, "好的") || (c.says != "") != (got.Shown == OutOfOrder) {
 				t.Errorf("shown %q", got.Shown)
 			}
 		})

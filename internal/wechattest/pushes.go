@@ -1,6 +1,7 @@
 package wechattest
 
 import (
+	"cmp"
 	"container/heap"
 	"context"
 	"math/rand/v2"
@@ -204,7 +205,7 @@ func (p *pushes) try(ctx context.Context, x *push) {
 	case ctx.Err() != nil: // the simulator closes
 	case err == nil:
 		x.log.Answered++
-		x.log.Shown = shown
+		x.log.Shown = cmp.Or(x.log.Shown, shown) // a repetition may be answered by success alone
 		if x.again {
 			x.again = false
 			x.due = time.Now().Add(x.repeat)
@@ -215,7 +216,7 @@ func (p *pushes) try(ctx context.Context, x *push) {
 	case x.log.Answered > 0:
 		p.end(x, Delivered) // the repetition alone failed
 	case x.log.Tries >= c.Tries:
-		x.log.Shown = outOfOrder
+		x.log.Shown = OutOfOrder
 		p.end(x, GivenUp)
 	default:
 		x.due = time.Now().Add(c.Gap)

@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// outOfOrder is what a user is shown where the answer to a push is none.
-const outOfOrder = "该公众号提供的服务出现故障，请稍后再试"
+// OutOfOrder is what a user is shown where the answer to a push is none.
+const OutOfOrder = "该公众号提供的服务出现故障，请稍后再试"
 
 // A passive reply (被动回复), or the envelope of an encrypted one.
 type passive struct {
@@ -34,33 +34,33 @@ func (c *callback) shown(e event, body []byte) (string, error) {
 	}
 	p, err := readPassive(body)
 	if err != nil {
-		return outOfOrder, fmt.Errorf("the answer is neither empty nor success nor a reply: %w", err)
+		return OutOfOrder, fmt.Errorf("the answer is neither empty nor success nor a reply: %w", err)
 	}
 	switch {
 	case p.Encrypt != "" && c.seal == nil:
-		return outOfOrder, errors.New("the reply is encrypted, in plain mode")
+		return OutOfOrder, errors.New("the reply is encrypted, in plain mode")
 	case p.Encrypt == "" && c.Mode == EncryptedMode:
-		return outOfOrder, errors.New("the reply is not encrypted")
+		return OutOfOrder, errors.New("the reply is not encrypted")
 	case p.Encrypt != "":
 		sign := signer{c.Token, p.TimeStamp.String(), p.Nonce}
 		if sign.of(p.Encrypt) != p.MsgSignature {
-			return outOfOrder, errors.New("the reply's MsgSignature is wrong")
+			return OutOfOrder, errors.New("the reply's MsgSignature is wrong")
 		}
 		if body, err = c.seal.open(p.Encrypt); err != nil {
-			return outOfOrder, fmt.Errorf("the reply cannot be decrypted: %w", err)
+			return OutOfOrder, fmt.Errorf("the reply cannot be decrypted: %w", err)
 		}
 		if p, err = readPassive(body); err != nil {
-			return outOfOrder, fmt.Errorf("the decrypted reply: %w", err)
+			return OutOfOrder, fmt.Errorf("the decrypted reply: %w", err)
 		}
 	}
 	switch {
 	case p.MsgType == "":
-		return outOfOrder, errors.New("the reply has no MsgType")
+		return OutOfOrder, errors.New("the reply has no MsgType")
 	case p.ToUserName != e.user || p.FromUserName != c.Name:
-		return outOfOrder, fmt.Errorf("the reply goes from %q to %q; want from %q to the user", p.FromUserName, p.ToUserName, c.Name)
+		return OutOfOrder, fmt.Errorf("the reply goes from %q to %q; want from %q to the user", p.FromUserName, p.ToUserName, c.Name)
 	}
 	if n, err := p.CreateTime.Int64(); err != nil || n <= 0 {
-		return outOfOrder, errors.New("the reply has no CreateTime")
+		return OutOfOrder, errors.New("the reply has no CreateTime")
 	}
 	return string(body), nil
 }
