@@ -19,6 +19,7 @@ type commands struct {
 	Batch     batchCommand     `cmd:"" group:"Messages" help:"Enqueue a file of messages (JSON Lines)."`
 	Event     eventCommand     `cmd:"" group:"Messages" help:"Report what users did (JSON Lines)."`
 	Status    statusCommand    `cmd:"" group:"Messages" help:"Say what became of a message."`
+	Explain   explainCommand   `cmd:"" group:"Messages" help:"Say what holds a message and until when, or why it ended so."`
 	Cancel    cancelCommand    `cmd:"" group:"Messages" help:"Cancel a message that is not on its way yet."`
 
 	Media   mediaCommands   `cmd:"" group:"Accounts" help:"Temporary material (临时素材): upload."`
