@@ -197,8 +197,12 @@ func says(user string) string {
 }
 
 func happens(user, event, more string) string {
+	return happensAt(time.Now(), user, event, more)
+}
+
+func happensAt(at time.Time, user, event, more string) string {
 	return fmt.Sprintf("<xml><ToUserName>gh</ToUserName><FromUserName>%s</FromUserName><CreateTime>%d</CreateTime>"+
-		"<MsgType>event</MsgType><Event>%s</Event>%s</xml>", user, time.Now().Unix(), event, more)
+		"<MsgType>event</MsgType><Event>%s</Event>%s</xml>", user, at.Unix(), event, more)
 }
 
 func (h *house) window(user string) window.State {
@@ -240,7 +244,8 @@ func TestEventsBecomeState(t *testing.T) {
 	if s := h.window("oWRITES"); s != window.Open {
 		t.Errorf("the window of who wrote is %s", s)
 	}
-	ok(happens("oWRITES", "unsubscribe", ""))
+	left := time.Now()
+	ok(happensAt(left, "oWRITES", "unsubscribe", ""))
 	if s := h.window("oWRITES"); s != window.Closed {
 		t.Errorf("the window of who left is %s", s)
 	}
@@ -248,7 +253,7 @@ func TestEventsBecomeState(t *testing.T) {
 	if n := h.number(suppressed, "oWRITES"); n != 1 {
 		t.Error("who left is not suppressed")
 	}
-	ok(happens("oWRITES", "subscribe", "<EventKey></EventKey>"))
+	ok(happensAt(left, "oWRITES", "subscribe", "<EventKey></EventKey>"))
 	if n := h.number(suppressed, "oWRITES"); n != 1 { // of one second the leaving counts
 		t.Error("an event of the same second lifted it")
 	}
