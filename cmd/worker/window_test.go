@@ -56,6 +56,25 @@ func TestWindow(t *testing.T) {
 			t.Errorf("WeChat refused %d answers for the window, want none tried", n)
 		}
 	})
+	t.Run("after the loss of Redis the windows are as they were", func(t *testing.T) {
+		t.Parallel()
+		a := shop()
+		a.wechat.AnyWindow = false
+		f := newFleet(t, a)
+		f.start(2)
+		f.acts("shop", client.Messaged, user(1)) // allows 5
+		f.enqueue(custom("shop", 1), custom("shop", 1), custom("shop", 1))
+		f.await(30*time.Second, map[string]int{"sent": 3}, "true")
+		if err := f.rdb.FlushAll(f.Context()).Err(); err != nil {
+			t.Fatal(err)
+		}
+		f.enqueue(custom("shop", 1), custom("shop", 1), custom("shop", 1), custom("shop", 1), custom("shop", 2))
+		f.await(60*time.Second, map[string]int{"sent": 5, "skipped window_used": 2, "skipped window_closed": 1}, "true")
+		f.accepts(wechattest.PathCustom, 5)
+		if n := f.wechat("shop").WindowRefusals(string(user(1))); n != 0 {
+			t.Errorf("WeChat refused %d answers for the window, want none tried", n)
+		}
+	})
 	t.Run("users who did not act get no call, and their fallback once", func(t *testing.T) {
 		t.Parallel()
 		const n = 30

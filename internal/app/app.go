@@ -69,6 +69,7 @@ type pod struct {
 	tokens    *token.Source
 	quota     *ratelimit.Quota
 	board     *gate.Board
+	breaker   *gate.Breaker
 	refused   *refusals
 	enqueuer  *tasks.Enqueuer
 	crew      *worker.Crew
@@ -134,6 +135,7 @@ func (w *pod) build(ctx context.Context) error {
 	w.tokens = newTokens(w.shared, id, w.accounts, w.log)
 	w.quota = ratelimit.New(w.shared, id, w.accounts.limits, ratelimit.WithRebuild(w.usedToday))
 	w.board = gate.NewBoard(gateStore{w.store})
+	w.breaker = gate.NewBreaker(w.board)
 	w.refused = newRefusals(w.store, w.log)
 	if err := w.refused.Load(ctx); err != nil {
 		return err
@@ -149,12 +151,13 @@ func (w *pod) build(ctx context.Context) error {
 		Pipeline: pipeline.New(pipeline.Deps{
 			Recipients: w.refused,
 			Gates:      newGates(w.board, w.accounts, w.tokens, w.quota, w.log),
-			Windows:    windows{window.New(w.shared, w.accounts.windowRules)},
+			Windows:    windows{window.New(w.shared, w.accounts.windowRules), w.store, w.accounts},
 			Caps:       caps{w.store, w.accounts},
 			Quota:      quota{w.quota},
 			Tokens:     tokens{w.tokens},
 			Senders:    pipeline.NewSenders(w.config.Worker.Senders),
 			Ledger:     ledger,
+			Health:     health{w.breaker, w.log},
 			Observe:    w.options.Called,
 		}),
 		Ledger:    ledger,
@@ -186,6 +189,7 @@ func (w *pod) run(ctx context.Context) error {
 	defer unserve()
 	context.AfterFunc(base, unserve) // a loop that fails takes the servers down with it
 	front.Go(func() error { return w.board.ProbeAccounts(serving, w.probe, failed("probe account")) })
+	front.Go(func() error { return w.breaker.Run(serving, w.answers, failed("ask whether WeChat answers")) })
 	front.Go(func() error { return w.lead(serving) })
 	front.Go(func() error { return w.heal(serving) })
 	front.Go(func() error { return w.keepHouse(serving) })
@@ -238,6 +242,15 @@ func (w *pod) probe(ctx context.Context, name string) error {
 		return fmt.Errorf("account %q is not in this worker's configuration", name)
 	}
 	_, err := w.quotaOf(ctx, a, wechat.PathOf(message.Custom))
+	return err
+}
+
+// answers asks whether WeChat answers for the account; a refusal is an answer.
+func (w *pod) answers(ctx context.Context, name string) error {
+	err := w.probe(ctx, name)
+	if refused, ok := errors.AsType[*wechat.Error](err); ok && refused.Code != wechat.CodeBusy {
+		return nil
+	}
 	return err
 }
 

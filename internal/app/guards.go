@@ -13,30 +13,9 @@ import (
 	"github.com/hongyan-dispatch/hongyan/internal/ratelimit"
 	"github.com/hongyan-dispatch/hongyan/internal/token"
 	"github.com/hongyan-dispatch/hongyan/internal/wechat"
-	"github.com/hongyan-dispatch/hongyan/internal/window"
 	"github.com/hongyan-dispatch/hongyan/message"
 	"github.com/hongyan-dispatch/hongyan/outcome"
 )
-
-// windows is the window ledger as the pipeline sees it.
-type windows struct{ *window.Ledger }
-
-func (w windows) Reserve(ctx context.Context, app message.AppID, user message.OpenID, id message.ID, now time.Time) (pipeline.Window, error) {
-	v, err := w.Ledger.Reserve(ctx, app, user, id, now)
-	if err != nil {
-		return pipeline.WindowClosed, err
-	}
-	switch v.State {
-	case window.Open:
-		return pipeline.WindowOpen, nil
-	case window.Used:
-		return pipeline.WindowUsed, nil
-	case window.UnknownUser:
-		return pipeline.WindowUnknown, nil
-	default:
-		return pipeline.WindowClosed, nil
-	}
-}
 
 // quota is the rate limiter as the pipeline sees it.
 type quota struct{ *ratelimit.Quota }

@@ -19,6 +19,7 @@ type Deps struct {
 	Tokens     Tokens
 	Senders    *Senders
 	Ledger     Ledger
+	Health     Health                            // optional
 	Observe    func(api string, r wechat.Result) // optional: every call that was made
 }
 
@@ -40,6 +41,13 @@ type Gates interface {
 	Rest(ctx context.Context, account, api string, err *wechat.Error, until time.Time)
 	// Passed reports a call that WeChat did not refuse for the account's sake.
 	Passed(ctx context.Context, account, api string)
+}
+
+// Health learns how an account's calls go, to stop them where WeChat is out of order.
+type Health interface {
+	Calling(account, api string, now time.Time)
+	// Troubled reports a call without an answer, or with one that says that WeChat is out of order.
+	Troubled(ctx context.Context, account, api string, r wechat.Result, now time.Time)
 }
 
 // Windows is the ledger of the customer-service window.

@@ -92,12 +92,18 @@ func (a *Attempt) call(ctx context.Context, d Deps) (outcome.Outcome, wechat.Res
 		a.Fate = NotSent
 		return outcome.Outcome{Status: outcome.Unknown, Reason: outcome.InDoubt}, wechat.Result{}
 	}
+	if d.Health != nil {
+		d.Health.Calling(a.Account.Name, a.API(), now)
+	}
 	r := a.dial(ctx)
 	fault.At(fault.Answered)
 	if d.Observe != nil {
 		d.Observe(a.API(), r)
 	}
 	now = time.Now()
+	if d.Health != nil && outOfOrder(r) {
+		d.Health.Troubled(ctx, a.Account.Name, a.API(), r, now)
+	}
 	switch {
 	case r.Class != wechat.NotSent:
 		a.Fate = Left
@@ -111,6 +117,12 @@ func (a *Attempt) call(ctx context.Context, d Deps) (outcome.Outcome, wechat.Res
 		a.Fate = Left
 	}
 	return o, r
+}
+
+// outOfOrder says whether the result tells of WeChat's health and not of the message: no connection, no whole answer, or -1.
+func outOfOrder(r wechat.Result) bool {
+	e := r.Error()
+	return r.Class == wechat.Ambiguous || r.Class == wechat.NotSent && e == nil || e != nil && e.Code == wechat.CodeBusy
 }
 
 func (a *Attempt) dial(ctx context.Context) wechat.Result {

@@ -280,3 +280,37 @@ func (s *Store) LastInbound(ctx context.Context, account string, to message.Open
 	}
 	return list, nil
 }
+
+// An Answered is a customer-service message that its user got, or may have got.
+type Answered struct {
+	ID message.ID
+	At time.Time // of its last call
+}
+
+// maxAnswers bounds what is read of a user: more than any window allows.
+const maxAnswers = 500
+
+// AnsweredSince lists the customer-service messages to a user whose last call was at since or later, the latest first.
+func (s *Store) AnsweredSince(ctx context.Context, account string, to message.OpenID, since time.Time) ([]Answered, error) {
+	id, err := s.accountID(ctx, account)
+	if err != nil {
+		return nil, fmt.Errorf("read answers: %w", err)
+	}
+	rows, err := s.pool.Query(ctx, `
+		SELECT m.id, m.intent_at FROM message_body b JOIN message m ON m.id = b.id
+		WHERE b.recipient = $2 AND m.account = $1 AND m.kind = 'custom' AND m.intent_at >= $3
+			AND (m.state IN ('sending', 'sent', 'unknown') OR m.doubt)
+		ORDER BY m.intent_at DESC LIMIT $4`, id, string(to), since, maxAnswers)
+	if err != nil {
+		return nil, fmt.Errorf("read answers: %w", err)
+	}
+	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (Answered, error) {
+		var a Answered
+		err := row.Scan((*[16]byte)(&a.ID), &a.At)
+		return a, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read answers: %w", err)
+	}
+	return list, nil
+}

@@ -1,0 +1,87 @@
+package app
+
+import (
+	"context"
+	"time"
+
+	"github.com/hongyan-dispatch/hongyan/internal/pipeline"
+	"github.com/hongyan-dispatch/hongyan/internal/postgres"
+	"github.com/hongyan-dispatch/hongyan/internal/window"
+	"github.com/hongyan-dispatch/hongyan/message"
+)
+
+// windows is the window ledger as the pipeline sees it. Where Redis was lost, a user's record is made again from Postgres
+// before the user is refused.
+type windows struct {
+	*window.Ledger
+	store    *postgres.Store
+	accounts accounts
+}
+
+func (w windows) Reserve(ctx context.Context, app message.AppID, user message.OpenID, id message.ID, now time.Time) (pipeline.Window, error) {
+	v, err := w.Ledger.Reserve(ctx, app, user, id, now)
+	if err != nil {
+		return pipeline.WindowClosed, err
+	}
+	if v.State != window.Open {
+		whole, err := w.Whole(ctx, app, user, now)
+		if err == nil && !whole {
+			if err = w.restore(ctx, app, user, now); err == nil {
+				v, err = w.Ledger.Reserve(ctx, app, user, id, now)
+			}
+		}
+		if err != nil {
+			return pipeline.WindowClosed, err
+		}
+	}
+	switch v.State {
+	case window.Open:
+		return pipeline.WindowOpen, nil
+	case window.Used:
+		return pipeline.WindowUsed, nil
+	case window.UnknownUser:
+		return pipeline.WindowUnknown, nil
+	default:
+		return pipeline.WindowClosed, nil
+	}
+}
+
+func (w windows) restore(ctx context.Context, app message.AppID, user message.OpenID, now time.Time) error {
+	a, ok := w.accounts[string(app)]
+	if !ok {
+		return nil
+	}
+	events, err := w.store.LastInbound(ctx, a.Name, user)
+	if err != nil {
+		return err
+	}
+	var heard []window.Note
+	since := now
+	for _, e := range events {
+		n := window.Note{AppID: app, OpenID: user, At: e.At}
+		if e.Trigger != postgres.TriggerLeft {
+			if n.Trigger, err = window.ParseTrigger(e.Trigger); err != nil {
+				continue // opens nothing
+			}
+			if e.At.Before(since) {
+				since = e.At
+			}
+		}
+		heard = append(heard, n)
+	}
+	if oldest := now.Add(-w.Longest(app)); since.Before(oldest) {
+		since = oldest
+	}
+	var answers []window.Answer
+	if len(heard) > 0 {
+		// A little more: the clocks of WeChat and Postgres differ.
+		list, err := w.store.AnsweredSince(ctx, a.Name, user, since.Add(-window.Skew))
+		if err != nil {
+			return err
+		}
+		for _, one := range list {
+			answers = append(answers, window.Answer(one))
+		}
+	}
+	return w.Restore(ctx, app, user, heard, answers, now)
+}
