@@ -1,0 +1,248 @@
+package postgres
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/hongyan-dispatch/hongyan/internal/campaign"
+	"github.com/hongyan-dispatch/hongyan/message"
+)
+
+// draft writes a campaign down.
+func (b *bundle) draft(change func(*campaign.Spec)) message.ID {
+	b.Helper()
+	spec := &campaign.Spec{
+		Name: "double-eleven", Account: "shop", Kind: message.Template, Lane: message.Bulk,
+		Body: json.RawMessage(`{"template_id":"T1","data":{"thing1":{"value":"{{.name}}"}}}`),
+	}
+	if change != nil {
+		change(spec)
+	}
+	id := message.NewID(time.Now())
+	for range 2 { // a repeated call changes nothing
+		if err := b.store.CreateCampaign(b.ctx, spec, id); err != nil {
+			b.Fatal(err)
+		}
+	}
+	return id
+}
+
+// audience gives the campaign an audience of n that is ready.
+func (b *bundle) audience(id message.ID, n int) (audience int32) {
+	b.Helper()
+	err := b.store.pool.QueryRow(b.ctx, `INSERT INTO audience (campaign, source, columns, state, total) VALUES ($1, 'file:a.csv', '{name}', 'ready', $2) RETURNING id`,
+		[16]byte(id), n).Scan(&audience)
+	if err != nil {
+		b.Fatal(err)
+	}
+	_, err = b.store.pool.CopyFrom(b.ctx, pgx.Identifier{"recipient"}, []string{"audience", "n", "openid", "vars"},
+		pgx.CopyFromSlice(n, func(i int) ([]any, error) {
+			return []any{audience, int32(i + 1), fmt.Sprintf("oAudience%019d", i+1), []string{fmt.Sprintf("name %d", i+1)}}, nil
+		}))
+	if err != nil {
+		b.Fatal(err)
+	}
+	return audience
+}
+
+// started is a campaign whose first firing has begun.
+func (b *bundle) started(n int, change func(*campaign.Spec)) (message.ID, Firing) {
+	b.Helper()
+	id := b.draft(change)
+	b.audience(id, n)
+	if _, err := b.store.StartCampaign(b.ctx, id, time.Now(), time.Time{}); err != nil {
+		b.Fatal(err)
+	}
+	return id, b.firing(id)
+}
+
+// firing is the campaign's last.
+func (b *bundle) firing(id message.ID) (f Firing) {
+	b.Helper()
+	f.Campaign = id
+	if err := b.store.pool.QueryRow(b.ctx, `SELECT id, tick, audience, started_at, total FROM firing WHERE campaign = $1 ORDER BY id DESC LIMIT 1`,
+		[16]byte(id)).Scan(&f.ID, &f.Tick, &f.Audience, &f.StartedAt, &f.Total); err != nil {
+		b.Fatal(err)
+	}
+	return f
+}
+
+func (b *bundle) wantCampaign(id message.ID, state campaign.State, reason string) Campaign {
+	b.Helper()
+	c, err := b.store.Campaign(b.ctx, id.String())
+	if err != nil {
+		b.Fatal(err)
+	}
+	if c.State != state || c.Reason != reason {
+		b.Fatalf("campaign is %s (%s), want %s (%s)", c.State, c.Reason, state, reason)
+	}
+	return c
+}
+
+func TestCampaignsAreWrittenAndFound(t *testing.T) {
+	b := setup(t)
+	first := b.draft(nil)
+	second := b.draft(func(s *campaign.Spec) { s.Pace, s.Labels = 20, map[string]string{"season": "11"} })
+	other := b.draft(func(s *campaign.Spec) { s.Name, s.Account = "other", "club" })
+	got, err := b.store.Campaign(b.ctx, "double-eleven")
+	if err != nil || got.ID != second {
+		t.Fatalf("by name: %s, %v, want the youngest, %s", got.ID, err, second)
+	}
+	if got.Spec.Pace != 20 || got.Spec.Labels["season"] != "11" || got.State != campaign.Draft || !got.NextTick.IsZero() || !got.LastTick.IsZero() {
+		t.Errorf("got %+v with spec %+v", got, got.Spec)
+	}
+	if got, err := b.store.Campaign(b.ctx, first.String()); err != nil || got.ID != first {
+		t.Errorf("by id: %s, %v", got.ID, err)
+	}
+	if _, err := b.store.Campaign(b.ctx, "none"); !errors.Is(err, ErrNoCampaign) {
+		t.Errorf("a name that is not there: %v", err)
+	}
+	for _, tc := range []struct {
+		filter CampaignFilter
+		want   []message.ID
+	}{
+		{CampaignFilter{}, []message.ID{other, second, first}},
+		{CampaignFilter{Account: "club"}, []message.ID{other}},
+		{CampaignFilter{States: []campaign.State{campaign.Running}}, nil},
+		{CampaignFilter{Limit: 1}, []message.ID{other}},
+	} {
+		list, err := b.store.Campaigns(b.ctx, tc.filter)
+		var ids []message.ID
+		for _, c := range list {
+			ids = append(ids, c.ID)
+		}
+		if err != nil || !slices.Equal(ids, tc.want) {
+			t.Errorf("%+v: %v, %v, want %v", tc.filter, ids, err, tc.want)
+		}
+	}
+}
+
+func TestCampaignsMove(t *testing.T) {
+	b := setup(t)
+	move := func(id message.ID, v campaign.Verb, want campaign.State) {
+		t.Helper()
+		got, err := b.store.MoveCampaign(b.ctx, id, v, "by hand")
+		if err != nil || got != want {
+			t.Fatalf("%s: %s, %v, want %s", v, got, err, want)
+		}
+	}
+	id, _ := b.started(10, nil)
+	b.wantCampaign(id, campaign.Running, "")
+	move(id, campaign.Pause, campaign.Paused)
+	b.wantCampaign(id, campaign.Paused, "by hand")
+	if _, err := b.store.MoveCampaign(b.ctx, id, campaign.Pause, ""); !errorIs[*campaign.MoveError](err) {
+		t.Errorf("a second pause: %v", err)
+	}
+	if held, err := b.store.HoldCampaign(b.ctx, id, campaign.Throttled, "quota", time.Now()); held || err != nil {
+		t.Errorf("a paused campaign is held: %v, %v", held, err)
+	}
+	move(id, campaign.Resume, campaign.Running)
+	until := time.Now().Add(time.Hour).Truncate(time.Microsecond)
+	if held, err := b.store.HoldCampaign(b.ctx, id, campaign.Throttled, "quota", until); !held || err != nil {
+		t.Fatalf("a running campaign is not held: %v, %v", held, err)
+	}
+	if c := b.wantCampaign(id, campaign.Throttled, "quota"); !c.Until.Equal(until) {
+		t.Errorf("until %v, want %v", c.Until, until)
+	}
+	if freed, err := b.store.FreeCampaign(b.ctx, id); !freed || err != nil {
+		t.Fatalf("a throttled campaign is not freed: %v, %v", freed, err)
+	}
+	move(id, campaign.Cancel, campaign.Cancelled)
+	b.wantCampaign(id, campaign.Cancelled, "by hand")
+	if failed, err := b.store.FailCampaign(b.ctx, id, "too late"); failed || err != nil {
+		t.Errorf("a cancelled campaign fails: %v, %v", failed, err)
+	}
+	if _, err := b.store.MoveCampaign(b.ctx, message.NewID(time.Now()), campaign.Pause, ""); !errors.Is(err, ErrNoCampaign) {
+		t.Errorf("a campaign that is not there: %v", err)
+	}
+}
+
+func errorIs[E error](err error) bool {
+	_, ok := errors.AsType[E](err)
+	return ok
+}
+
+func TestAFiringHasItsChunks(t *testing.T) {
+	b := setup(t)
+	for _, tc := range []struct {
+		total, canary int
+		want          []string
+	}{
+		{1, 0, []string{"1: 1-1"}},
+		{200, 0, []string{"1: 1-200"}},
+		{401, 0, []string{"1: 1-200", "2: 201-400", "3: 401-401"}},
+		{401, 10, []string{"0: 1-10", "1: 11-210", "2: 211-401"}},
+		{10, 10, []string{"1: 1-10"}}, // nobody would be left to wait for the look
+	} {
+		_, f := b.started(tc.total, func(s *campaign.Spec) { s.Canary = tc.canary })
+		got := b.strings(`SELECT format('%s: %s-%s', no, first, last) FROM chunk WHERE firing = $1 AND state = 'waiting' ORDER BY no`, f.ID)
+		if !slices.Equal(got, tc.want) {
+			t.Errorf("%d recipients, canary %d: chunks %v, want %v", tc.total, tc.canary, got, tc.want)
+		}
+	}
+	id := b.draft(nil)
+	if _, err := b.store.StartCampaign(b.ctx, id, time.Now(), time.Time{}); !errors.Is(err, ErrNoAudience) {
+		t.Errorf("a campaign without audience starts: %v", err)
+	}
+	b.wantCampaign(id, campaign.Draft, "")
+}
+
+func TestATickFiresOnce(t *testing.T) {
+	b := setup(t)
+	id := b.draft(nil)
+	b.audience(id, 300)
+	tick := time.Now().Truncate(time.Second)
+	if state, err := b.store.StartCampaign(b.ctx, id, tick.Add(-time.Minute), tick); err != nil || state != campaign.Scheduled {
+		t.Fatalf("start: %s, %v", state, err)
+	}
+	if due, err := b.store.DueCampaigns(b.ctx, tick.Add(-time.Second)); err != nil || len(due) > 0 {
+		t.Fatalf("due before its tick: %v, %v", due, err)
+	}
+	due, err := b.store.DueCampaigns(b.ctx, tick)
+	if err != nil || len(due) != 1 || due[0].ID != id {
+		t.Fatalf("due at its tick: %v, %v", due, err)
+	}
+	var mu sync.Mutex
+	made := 0
+	var wg sync.WaitGroup
+	for range 5 {
+		wg.Go(func() {
+			_, mine, err := b.store.Fire(b.ctx, id, tick, 0)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				t.Error(err)
+			}
+			if mine {
+				made++
+			}
+		})
+	}
+	wg.Wait()
+	if n := b.count(`SELECT count(*) FROM firing`); made != 1 || n != 1 {
+		t.Errorf("%d schedulers of 5 made a firing, and there are %d, want 1", made, n)
+	}
+	if n := b.count(`SELECT count(*) FROM chunk`); n != 2 {
+		t.Errorf("%d chunks, want 2", n)
+	}
+	b.wantCampaign(id, campaign.Running, "")
+	next := tick.Add(time.Hour)
+	for range 2 {
+		if err := b.store.Ticked(b.ctx, id, tick, next); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := b.store.Ticked(b.ctx, id, tick.Add(-time.Second), tick.Add(time.Minute)); err != nil { // a slow clock
+		t.Fatal(err)
+	}
+	if c := b.wantCampaign(id, campaign.Running, ""); !c.NextTick.Equal(next) || !c.LastTick.Equal(tick) {
+		t.Errorf("followed up to %v, next %v, want %v and %v", c.LastTick, c.NextTick, tick, next)
+	}
+}

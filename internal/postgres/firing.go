@@ -1,0 +1,148 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/hongyan-dispatch/hongyan/internal/campaign"
+	"github.com/hongyan-dispatch/hongyan/message"
+)
+
+// ChunkSize is how many recipients travel as one task: asynq's price for a task is then some 2 µs for each of them,
+// and what a dead worker had in hand stays small.
+const ChunkSize = 200
+
+// A Firing is one run of a campaign over an audience.
+type Firing struct {
+	ID        int32
+	Campaign  message.ID
+	Tick      time.Time
+	Audience  int32
+	StartedAt time.Time // the time in its messages' ids
+	Total     int32
+}
+
+// StartCampaign starts a draft by hand. Without a schedule it fires at once, at the tick now; with one, whose next
+// tick the caller knows, it waits for that.
+func (s *Store) StartCampaign(ctx context.Context, id message.ID, now, next time.Time) (campaign.State, error) {
+	var state campaign.State
+	err := s.inTx(ctx, func(tx pgx.Tx) error {
+		from, err := lockCampaign(ctx, tx, id)
+		if err != nil {
+			return err
+		}
+		if err := campaign.Start.Allowed(from); err != nil {
+			return err
+		}
+		state = campaign.Scheduled
+		if next.IsZero() {
+			state = campaign.Running
+			if _, _, err := fire(ctx, tx, id, now, 0); err != nil {
+				return err
+			}
+		} else if _, err := tx.Exec(ctx, `UPDATE campaign SET last_tick = $2, next_tick = $3 WHERE id = $1`, [16]byte(id), now, next); err != nil {
+			return err
+		}
+		return setCampaign(ctx, tx, id, state, "")
+	})
+	if err != nil {
+		return "", fmt.Errorf("start campaign: %w", err)
+	}
+	return state, nil
+}
+
+// Fire makes the campaign's firing of a tick, with all its chunks, over this audience (0: the youngest that is
+// ready), unless it is there: then made is false. The caller's schedule goes on at next.
+func (s *Store) Fire(ctx context.Context, id message.ID, tick time.Time, audience int32) (f Firing, made bool, err error) {
+	err = s.inTx(ctx, func(tx pgx.Tx) (err error) {
+		state, err := lockCampaign(ctx, tx, id)
+		if err != nil {
+			return err
+		}
+		if state.Ended() || state == campaign.Draft {
+			return fmt.Errorf("a campaign that is %s does not fire", state)
+		}
+		f, made, err = fire(ctx, tx, id, tick, audience)
+		if err == nil && made && state == campaign.Scheduled {
+			err = setCampaign(ctx, tx, id, campaign.Running, "")
+		}
+		return err
+	})
+	if err != nil {
+		return f, false, fmt.Errorf("fire campaign: %w", err)
+	}
+	return f, made, nil
+}
+
+// fire inserts the firing and its chunks. The first is as long as the canary, if there is one.
+func fire(ctx context.Context, tx pgx.Tx, id message.ID, tick time.Time, audience int32) (Firing, bool, error) {
+	f := Firing{Campaign: id, Tick: tick}
+	if audience == 0 {
+		err := tx.QueryRow(ctx, `SELECT id FROM audience WHERE campaign = $1 AND state = 'ready' AND source NOT LIKE 'retry:%' ORDER BY id DESC LIMIT 1`,
+			[16]byte(id)).Scan(&audience)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return f, false, ErrNoAudience
+		}
+		if err != nil {
+			return f, false, err
+		}
+	}
+	var canary int32
+	err := tx.QueryRow(ctx, `
+		INSERT INTO firing (campaign, tick, audience, total, canary)
+		SELECT c.id, @tick, a.id, a.total, coalesce((c.spec ->> 'canary')::int4, 0) BETWEEN 1 AND a.total - 1
+		FROM campaign c JOIN audience a ON a.campaign = c.id
+		WHERE c.id = @campaign AND a.id = @audience AND a.state = 'ready'
+		ON CONFLICT (campaign, tick) DO NOTHING
+		RETURNING id, audience, started_at, total,
+			CASE WHEN canary THEN (SELECT (spec ->> 'canary')::int4 FROM campaign WHERE id = @campaign) ELSE 0 END`, pgx.NamedArgs{
+		"campaign": [16]byte(id), "tick": tick, "audience": audience,
+	}).Scan(&f.ID, &f.Audience, &f.StartedAt, &f.Total, &canary)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return f, false, nil // somebody else's scheduler was quicker
+	}
+	if err != nil {
+		return f, false, err
+	}
+	return f, true, cut(ctx, tx, f, canary)
+}
+
+// cut makes the chunks of a firing.
+func cut(ctx context.Context, tx pgx.Tx, f Firing, canary int32) error {
+	if canary > 0 {
+		if _, err := tx.Exec(ctx, `INSERT INTO chunk (firing, no, first, last) VALUES ($1, 0, 1, $2)`, f.ID, canary); err != nil {
+			return err
+		}
+	}
+	_, err := tx.Exec(ctx, `
+		INSERT INTO chunk (firing, no, first, last)
+		SELECT @firing, no, @skip + (no - 1) * @size + 1, least(@skip + no * @size, @total)
+		FROM generate_series(1, (@total::int4 - @skip::int4 + @size::int4 - 1) / @size) AS no`, pgx.NamedArgs{
+		"firing": f.ID, "skip": canary, "size": int32(ChunkSize), "total": f.Total,
+	})
+	return err
+}
+
+// DueCampaigns lists campaigns whose next tick has come and which may fire. A paused one waits; its catch-up policy
+// decides when it is resumed.
+func (s *Store) DueCampaigns(ctx context.Context, now time.Time) ([]Campaign, error) {
+	return s.campaigns(ctx, `WHERE c.next_tick <= $1 AND c.state IN ('scheduled', 'running', 'throttled', 'parked') ORDER BY c.next_tick LIMIT 100`, now)
+}
+
+// Ticked says that the schedule was followed up to last, and when it goes on (zero: never). It takes effect only where
+// nobody else has followed it further.
+func (s *Store) Ticked(ctx context.Context, id message.ID, last, next time.Time) error {
+	var at *time.Time
+	if !next.IsZero() {
+		at = &next
+	}
+	if _, err := s.pool.Exec(ctx, `UPDATE campaign SET last_tick = $2, next_tick = $3 WHERE id = $1 AND last_tick < $2 AND next_tick IS NOT NULL`,
+		[16]byte(id), last, at); err != nil {
+		return fmt.Errorf("move schedule of campaign: %w", err)
+	}
+	return nil
+}
