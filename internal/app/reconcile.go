@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/hongyan-dispatch/hongyan/internal/fault"
@@ -18,12 +19,16 @@ func (w *pod) heal(ctx context.Context) error {
 	if !fault.Has(fault.Reconciler) {
 		return nil
 	}
-	work := func(ctx context.Context) error { // a new term begins with a new memory
+	var watch reconcile.Watch
+	var watching sync.WaitGroup
+	watching.Go(func() { watch.Keep(ctx, w.store.Ping) })
+	defer watching.Wait()
+	work := func(ctx context.Context) error { // a new term begins with a new memory, but for the watch
 		r := &reconcile.Reconciler{
 			Store: ledgerRows{w.store}, Lookup: tasks.NewLookup(w.shared), Queue: w.enqueuer,
 			Windows:   answered{window.New(w.shared, w.accounts.windowRules), w.accounts},
 			Repeats:   w.accounts.repeats,
-			Retention: w.config.Retention.Messages, Joined: w.options.Joined, Log: w.log,
+			Retention: w.config.Retention.Messages, Joined: w.options.Joined, Watch: &watch, Log: w.log,
 		}
 		return r.Run(ctx)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"sync"
 	"time"
 
 	"github.com/hongyan-dispatch/hongyan/message"
@@ -41,12 +42,34 @@ func Decide(l LeftBehind, r Repeats, now time.Time) (outcome.Outcome, string) {
 	return outcome.Outcome{Status: outcome.Unknown, Reason: outcome.InDoubt}, pod + " fell silent with it; it may have been sent"
 }
 
-// watch knows since when heartbeats can be trusted. A ledger that was away, or a pause of our own, makes every pod
-// look dead for a moment.
-type watch struct{ since, last time.Time }
+// A Watch knows since when heartbeats can be trusted. A ledger that was away, or a pause of our own, makes every pod
+// look dead for a moment. Every pod keeps one all its life: were it begun with each term, and leaders died often,
+// nobody would ever have looked for long enough.
+type Watch struct {
+	mu          sync.Mutex
+	since, last time.Time
+}
+
+// Keep looks at the ledger until the context ends, whoever leads.
+func (w *Watch) Keep(ctx context.Context, ping func(context.Context) error) {
+	ticks := time.NewTicker(tick)
+	defer ticks.Stop()
+	for {
+		if ping(ctx) == nil {
+			w.steady(time.Now())
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticks.C:
+		}
+	}
+}
 
 // steady says whether the ledger has answered, at each look, for as long as a pod may be silent.
-func (w *watch) steady(now time.Time) bool {
+func (w *Watch) steady(now time.Time) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if now.Sub(w.last) > hiccup {
 		w.since = now
 	}
@@ -55,7 +78,7 @@ func (w *watch) steady(now time.Time) bool {
 }
 
 // resolve decides about what dead pods left.
-func (r *Reconciler) resolve(ctx context.Context, w *watch, now time.Time) error {
+func (r *Reconciler) resolve(ctx context.Context, w *Watch, now time.Time) error {
 	if err := r.Store.Ping(ctx); err != nil {
 		return err
 	}

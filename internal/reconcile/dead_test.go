@@ -1,8 +1,12 @@
 package reconcile
 
 import (
+	"context"
+	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hongyan-dispatch/hongyan/outcome"
@@ -65,7 +69,7 @@ func TestWhatBecomesOfAMessageWhosePodDied(t *testing.T) {
 
 // A ledger that was away makes every pod look dead until it has beaten again.
 func TestHeartbeatsAreTrustedAfterTheLedgerAnsweredForAWhile(t *testing.T) {
-	var w watch
+	var w Watch
 	at := time.Now()
 	steps := func(n int) (steady int) {
 		for range n {
@@ -89,4 +93,31 @@ func TestHeartbeatsAreTrustedAfterTheLedgerAnsweredForAWhile(t *testing.T) {
 	if n := steps(1); n != 1 {
 		t.Error("not steady again")
 	}
+}
+
+// Leaders that die often would otherwise never have looked for long enough.
+func TestAWatchIsKeptBeforeThePodLeads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		var w Watch
+		var answers atomic.Bool
+		go w.Keep(ctx, func(context.Context) error {
+			if answers.Load() {
+				return nil
+			}
+			return errors.New("away")
+		})
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		answers.Store(true)
+		if w.steady(time.Now()) {
+			t.Error("steady while the ledger was away")
+		}
+		time.Sleep(DeadAfter + time.Second)
+		synctest.Wait()
+		if !w.steady(time.Now()) {
+			t.Error("a new term does not trust what the pod saw before it")
+		}
+	})
 }

@@ -90,6 +90,7 @@ type Reconciler struct {
 	Repeats   func(account string, kind message.Kind) Repeats
 	Retention time.Duration // messages older than this cannot be queued
 	Joined    func(Joined)  // optional: told of each receipt that found its message
+	Watch     *Watch        // optional: what this pod has seen of the ledger before it led
 	Log       *slog.Logger
 }
 
@@ -97,13 +98,16 @@ type Reconciler struct {
 func (r *Reconciler) Run(ctx context.Context) error {
 	var loops errgroup.Group
 	var outbox outbox
-	var watch watch
+	watch := r.Watch
+	if watch == nil {
+		watch = new(Watch)
+	}
 	loops.Go(func() error {
 		r.every(ctx, "look after queued parcels", func() error { return r.sweep(ctx, &outbox, time.Now()) })
 		return nil
 	})
 	loops.Go(func() error { // apart: a long sweep must not delay it
-		r.every(ctx, "resolve what dead workers left", func() error { return r.resolve(ctx, &watch, time.Now()) })
+		r.every(ctx, "resolve what dead workers left", func() error { return r.resolve(ctx, watch, time.Now()) })
 		return nil
 	})
 	loops.Go(func() error {
