@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"regexp"
@@ -36,11 +37,25 @@ func (f *fleet) searchText(where, text string, openids bool) {
 }
 
 func (f *fleet) searchRedis() {
-	ctx := f.background()
-	keys := f.rdb.Scan(ctx, 0, "*", 1000).Iterator()
+	cluster, ok := f.rdb.(*redis.ClusterClient)
+	if !ok {
+		f.searchServer(f.background(), f.rdb)
+		return
+	}
+	err := cluster.ForEachMaster(f.background(), func(ctx context.Context, rdb *redis.Client) error {
+		f.searchServer(ctx, rdb)
+		return nil
+	})
+	if err != nil {
+		f.Error(err)
+	}
+}
+
+func (f *fleet) searchServer(ctx context.Context, rdb redis.Cmdable) {
+	keys := rdb.Scan(ctx, 0, "*", 1000).Iterator()
 	for keys.Next(ctx) {
 		key := keys.Val()
-		value, err := f.redisValue(key)
+		value, err := redisValue(ctx, rdb, key)
 		if err != nil {
 			f.Errorf("read %s: %v", key, err)
 		}
@@ -52,8 +67,7 @@ func (f *fleet) searchRedis() {
 	}
 }
 
-func (f *fleet) redisValue(key string) (value string, err error) {
-	ctx, rdb := f.background(), f.rdb
+func redisValue(ctx context.Context, rdb redis.Cmdable, key string) (value string, err error) {
 	var v any
 	switch kind := rdb.Type(ctx, key).Val(); kind {
 	case "string":

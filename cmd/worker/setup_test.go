@@ -20,6 +20,7 @@ import (
 	"github.com/hongyan-dispatch/hongyan/client"
 	"github.com/hongyan-dispatch/hongyan/internal/devstack"
 	"github.com/hongyan-dispatch/hongyan/internal/postgres"
+	"github.com/hongyan-dispatch/hongyan/internal/tasks"
 	"github.com/hongyan-dispatch/hongyan/internal/wechattest"
 	"github.com/hongyan-dispatch/hongyan/message"
 )
@@ -56,7 +57,7 @@ type fleet struct {
 	redis, database string
 	config          string // file
 	db              *pgxpool.Pool
-	rdb             *redis.Client
+	rdb             redis.UniversalClient
 	producer        *client.Client // writes the ledger first
 	accounts        []account
 	workers         []*process
@@ -70,10 +71,16 @@ const senders = 16
 
 func newFleet(t *testing.T, accounts ...account) *fleet {
 	t.Helper()
+	return newFleetOn(t, devstack.Redis(t), devstack.Postgres(t, postgres.Migrate), accounts...)
+}
+
+// newFleetOn makes a fleet on stores that the test has brought.
+func newFleetOn(t *testing.T, redisURL, database string, accounts ...account) *fleet {
+	t.Helper()
 	f := &fleet{T: t, accounts: accounts, secrets: map[string]bool{}, sim: wechattest.New(wechattest.Options{})}
 	server := httptest.NewServer(http.HandlerFunc(f.overhear))
 	t.Cleanup(func() { f.sim.Close(); server.Close() })
-	f.redis, f.database = devstack.Redis(t), devstack.Postgres(t, postgres.Migrate)
+	f.redis, f.database = redisURL, database
 	f.config = filepath.Join(t.TempDir(), "hongyan.yaml")
 	text := fmt.Sprintf("redis: {url: %q}\npostgres: {url: %q}\nworker: {senders: %d}\naccounts:\n", f.redis, f.database, senders)
 	options := client.Options{Redis: f.redis, Database: f.database}
@@ -111,11 +118,9 @@ func newFleet(t *testing.T, accounts ...account) *fleet {
 		t.Fatal(err)
 	}
 	t.Cleanup(f.db.Close)
-	opt, err := redis.ParseURL(f.redis)
-	if err != nil {
+	if f.rdb, err = tasks.Redis(f.redis); err != nil {
 		t.Fatal(err)
 	}
-	f.rdb = redis.NewClient(opt)
 	t.Cleanup(func() { f.rdb.Close() })
 	t.Cleanup(f.searchForCanaries)
 	return f

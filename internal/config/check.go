@@ -30,7 +30,8 @@ func (c *checker) rule(ok bool, path, rule, remedy string) {
 
 func (c *checker) config(v *Config, needs []Need) {
 	c.need(v, needs)
-	c.storeURL("redis.url", v.Redis.URL, "redis", "rediss", "redis-cluster", "redis-sentinel")
+	c.storeURL("redis.url", v.Redis.URL,
+		"redis", "rediss", "redis-cluster", "rediss-cluster", "redis-sentinel", "rediss-sentinel")
 	c.storeURL("postgres.url", v.Postgres.URL, "postgres", "postgresql")
 	c.listen("server.listen", v.Server.Listen)
 	atLeast(c, "server.max_parallel", v.Server.MaxParallel, 1, "512 is the default")
@@ -187,8 +188,21 @@ func (c *checker) storeURL(at string, secret Secret, schemes ...string) {
 		c.rule(false, at, "want a URL that begins with "+strings.Join(schemes, ":// or ")+"://", remedy)
 		return
 	}
-	_, err := url.Parse(text)
+	_, err := url.Parse(scheme + "://" + firstHost(rest))
 	c.rule(err == nil && strings.Trim(rest, "/") != "", at, "the URL has no host, or a character that must be written as %XX", remedy)
+}
+
+// firstHost is what follows a URL's scheme, without the hosts after the first: net/url knows no list of them.
+func firstHost(rest string) string {
+	end := len(rest)
+	if i := strings.IndexAny(rest, "/?#"); i >= 0 {
+		end = i
+	}
+	from := strings.LastIndexByte(rest[:end], '@') + 1
+	if i := strings.IndexByte(rest[from:end], ','); i >= 0 {
+		return rest[:from+i] + rest[end:]
+	}
+	return rest
 }
 
 func (c *checker) listen(at, address string) {

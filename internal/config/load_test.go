@@ -63,6 +63,21 @@ func TestExampleFileLoads(t *testing.T) {
 	}
 }
 
+func TestStoresOfSeveralHosts(t *testing.T) {
+	for _, url := range []string{
+		"redis-cluster://:p@a:7000,b:7001,c", "rediss-cluster://a:7000,b:7001?tls_ca=/ca.pem",
+		"redis-sentinel://:p@a:26379,b:26379/0?master=m", "rediss-sentinel://a,b/0?master=m",
+	} {
+		if _, err := Load("", environment(EnvRedisURL, url), NeedRedis); err != nil {
+			t.Errorf("%s: %v", url, err)
+		}
+	}
+	const two = "postgres://u:p@a:5432,b:5433/db?target_session_attrs=read-write"
+	if _, err := Load("", environment(EnvDatabaseURL, two), NeedPostgres); err != nil {
+		t.Errorf("%s: %v", two, err)
+	}
+}
+
 func TestNoFileIsEnoughForAProducer(t *testing.T) {
 	c, err := Load("", environment(EnvRedisURL, "redis://r:1/2", EnvDatabaseURL, ""), NeedRedis)
 	if err != nil {
@@ -182,7 +197,7 @@ accounts:
 	}
 	want := []string{
 		`: postgres.url: missing (add it to the file, or set HONGYAN_DATABASE_URL)`,
-		`:1: redis.url: want a URL that begins with redis:// or rediss:// or redis-cluster:// or redis-sentinel:// (such as redis://127.0.0.1)`,
+		`:1: redis.url: want a URL that begins with redis:// or rediss:// or redis-cluster:// or rediss-cluster:// or redis-sentinel:// or rediss-sentinel:// (such as redis://127.0.0.1)`,
 		`:2: worker.senders: "many" is no whole number`,
 		`:2: worker.colour: unknown key (known here: metrics_listen, senders, name)`,
 		`:4: accounts[0].name: "a b" is no name: 1 to 64 of letters, digits, dot, dash and _, a letter or digit first (choose an alias for producers, such as shop)`,

@@ -18,7 +18,7 @@ import (
 const postgresUser = "hongyan"
 
 // newPostgres prepares a Postgres in dir, with an empty database named hongyan, and returns it unstarted.
-func newPostgres(ctx context.Context, dir, password string, o Options) (*Server, error) {
+func newPostgres(ctx context.Context, dir, password string, certs *certificates, o Options) (*Server, error) {
 	folder, err := findPostgres()
 	if err != nil {
 		return nil, err
@@ -42,6 +42,9 @@ func newPostgres(ctx context.Context, dir, password string, o Options) (*Server,
 		settings["fsync"] = "off"
 		settings["full_page_writes"] = "off"
 	}
+	if certs != nil {
+		settings["ssl"], settings["ssl_cert_file"], settings["ssl_key_file"] = "on", certs.cert, certs.key
+	}
 	maps.Copy(settings, o.PostgresSettings)
 	return &Server{
 		name:    "Postgres",
@@ -58,7 +61,7 @@ func newPostgres(ctx context.Context, dir, password string, o Options) (*Server,
 			return cmd
 		},
 		ready: func(ctx context.Context, port int) error {
-			conn, err := pgx.Connect(ctx, postgresURL(port, password, "postgres"))
+			conn, err := pgx.Connect(ctx, postgresURL(port, password, "postgres", certs))
 			if err != nil {
 				return err
 			}
@@ -103,10 +106,13 @@ func createDatabaseOnce(ctx context.Context, conn *pgx.Conn, name string) error 
 	return err
 }
 
-func postgresURL(port int, password, database string) string {
+func postgresURL(port int, password, database string, certs *certificates) string {
 	u := url.URL{
 		Scheme: "postgres", User: url.UserPassword(postgresUser, password), Host: addr(port),
 		Path: "/" + database, RawQuery: "sslmode=disable",
+	}
+	if certs != nil {
+		u.RawQuery = url.Values{"sslmode": {"verify-full"}, "sslrootcert": {certs.ca}}.Encode()
 	}
 	return u.String()
 }

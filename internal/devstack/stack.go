@@ -27,6 +27,7 @@ type Options struct {
 	Private  bool      // start private servers even where the environment names others: for fault tests
 	Log      io.Writer // one line per server started; nil for none
 
+	TLS              bool              // the URLs ask for TLS, under an authority of their own that the URLs name
 	RedisAppendOnly  bool              // keep Redis' data over Kill and Restart, synced every second
 	NoFsync          bool              // Postgres never waits for the disk: for plain tests, never for fault tests or benchmarks
 	PostgresSettings map[string]string // such as shared_buffers or max_wal_size, over our own
@@ -63,26 +64,33 @@ func (s *Stack) start(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
+	var certs *certificates
+	if o.TLS {
+		if certs, err = newCertificates(s.dir.path, ownerOfServers()); err != nil {
+			return err
+		}
+	}
 	if startRedis {
-		server, err := newRedis(s.dir.path, password, o)
+		node := redisNode{name: "Redis", password: password, appendOnly: o.RedisAppendOnly, tls: certs}
+		server, err := newRedis(s.dir.path, node)
 		if err != nil {
 			return err
 		}
 		if s.redis, err = server, server.start(ctx); err != nil {
 			return err
 		}
-		s.redisURL = redisURL(server.port, password)
+		s.redisURL = node.url(server.port)
 		logf(o.Log, "Redis listens on %s", server.Addr())
 	}
 	if startPostgres {
-		server, err := newPostgres(ctx, s.dir.path, password, o)
+		server, err := newPostgres(ctx, s.dir.path, password, certs, o)
 		if err != nil {
 			return err
 		}
 		if s.postgres, err = server, server.start(ctx); err != nil {
 			return err
 		}
-		s.databaseURL = postgresURL(server.port, password, "hongyan")
+		s.databaseURL = postgresURL(server.port, password, "hongyan", certs)
 		logf(o.Log, "Postgres listens on %s", server.Addr())
 	}
 	return nil

@@ -125,7 +125,7 @@ func TestPostgres(t *testing.T) {
 		}
 	})
 	t.Run("wants its password", func(t *testing.T) {
-		if c, err := pgx.Connect(ctx, postgresURL(s.postgres.port, "wrong", "hongyan")); err == nil {
+		if c, err := pgx.Connect(ctx, postgresURL(s.postgres.port, "wrong", "hongyan", nil)); err == nil {
 			c.Close(ctx)
 			t.Error("a client with a wrong password was let in")
 		}

@@ -29,7 +29,8 @@ const (
 //	redis-sentinel://[user:password@]host[:port][,host[:port]…][/DB]?master=NAME
 //
 // and their kin over TLS, rediss://, rediss-cluster:// and rediss-sentinel://. User and password are those
-// of the Redis servers; sentinels' own are ?sentinel_username= and ?sentinel_password=. Further
+// of the Redis servers; sentinels' own are ?sentinel_username= and ?sentinel_password=. Over TLS, ?tls_ca= names a
+// file with the authority of the servers' certificates, ?tls_cert= and ?tls_key= our own. Further
 // settings of go-redis may stand in the query, such as pool_size or read_timeout. Nothing is dialled yet.
 // Errors do not hold the URL.
 func Redis(rawURL string) (redis.UniversalClient, error) {
@@ -39,18 +40,20 @@ func Redis(rawURL string) (redis.UniversalClient, error) {
 	}
 	scheme, flavour, _ := strings.Cut(u.Scheme, "-")
 	u.Scheme = scheme
+	files, err := takeTLS(u)
 	var client redis.UniversalClient
 	switch {
 	case scheme != "redis" && scheme != "rediss":
 		err = fmt.Errorf("unknown scheme %q", scheme)
+	case err != nil:
 	case flavour == "" && len(more) > 0:
 		err = errors.New("several hosts want redis-cluster:// or redis-sentinel://")
 	case flavour == "":
-		client, err = openSingle(u)
+		client, err = openSingle(u, files)
 	case flavour == "cluster":
-		client, err = openCluster(u, more)
+		client, err = openCluster(u, more, files)
 	case flavour == "sentinel":
-		client, err = openSentinel(u, more)
+		client, err = openSentinel(u, more, files)
 	default:
 		err = fmt.Errorf("unknown scheme %q", scheme+"-"+flavour)
 	}
@@ -84,8 +87,11 @@ func parseURL(raw string) (first *url.URL, more []string, err error) {
 	return u, list[1:], nil
 }
 
-func openSingle(u *url.URL) (redis.UniversalClient, error) {
+func openSingle(u *url.URL, files tlsFiles) (redis.UniversalClient, error) {
 	o, err := redis.ParseURL(u.String())
+	if err == nil {
+		err = files.apply(o.TLSConfig)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -98,9 +104,12 @@ func openSingle(u *url.URL) (redis.UniversalClient, error) {
 	return redis.NewClient(o), nil
 }
 
-func openCluster(u *url.URL, more []string) (redis.UniversalClient, error) {
+func openCluster(u *url.URL, more []string, files tlsFiles) (redis.UniversalClient, error) {
 	addHosts(u, more, "6379")
 	o, err := redis.ParseClusterURL(u.String())
+	if err == nil {
+		err = files.apply(o.TLSConfig)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +125,7 @@ func openCluster(u *url.URL, more []string) (redis.UniversalClient, error) {
 	return redis.NewClusterClient(o), nil
 }
 
-func openSentinel(u *url.URL, more []string) (redis.UniversalClient, error) {
+func openSentinel(u *url.URL, more []string, files tlsFiles) (redis.UniversalClient, error) {
 	const defaultPort = "26379"
 	if u.Port() == "" {
 		u.Host = net.JoinHostPort(u.Hostname(), defaultPort)
@@ -131,6 +140,9 @@ func openSentinel(u *url.URL, more []string) (redis.UniversalClient, error) {
 	}
 	u.RawQuery = q.Encode()
 	o, err := redis.ParseFailoverURL(u.String())
+	if err == nil {
+		err = files.apply(o.TLSConfig)
+	}
 	if err != nil {
 		return nil, err
 	}

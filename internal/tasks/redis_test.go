@@ -1,6 +1,8 @@
 package tasks
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -80,6 +82,28 @@ func TestBadRedisURLsAreExplainedWithoutTheirPassword(t *testing.T) {
 		}
 		if err != nil && strings.Contains(err.Error(), "s3cret") {
 			t.Errorf("%s: the error holds the password: %v", url, err)
+		}
+	}
+}
+
+func TestFilesOfTLS(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	empty := filepath.Join(dir, "empty.pem")
+	if err := os.WriteFile(empty, []byte("no certificate"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for url, want := range map[string]string{
+		"redis://a.test?tls_ca=" + empty:                           "want rediss://",
+		"rediss://a.test?tls_ca=" + filepath.Join(dir, "gone.pem"): "tls_ca: open",
+		"rediss-cluster://a.test?tls_ca=" + empty:                  "holds no certificate",
+		"rediss-sentinel://a.test?master=m&tls_ca=" + empty:        "holds no certificate",
+		"rediss://a.test?tls_cert=" + empty:                        "want each other",
+		"rediss://a.test?tls_cert=" + empty + "&tls_key=" + empty:  "tls_cert, tls_key: ",
+		"rediss://a.test?tls_certificate=" + empty:                 "unexpected option",
+	} {
+		if _, err := Redis(url); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", url, err, want)
 		}
 	}
 }

@@ -1,0 +1,146 @@
+package main
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/hongyan-dispatch/hongyan/internal/devstack"
+	"github.com/hongyan-dispatch/hongyan/internal/postgres"
+	"github.com/hongyan-dispatch/hongyan/internal/wechattest"
+)
+
+// quick is an account whose pace keeps no test waiting.
+func quick() account {
+	return shop("limits: {template: {per_day: 100000, per_second: 400}, custom: {per_day: 100000, per_second: 200}}")
+}
+
+func redisFleet(t *testing.T, start func(context.Context) (*devstack.RedisFleet, error)) *devstack.RedisFleet {
+	t.Helper()
+	servers, err := start(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := servers.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return servers
+}
+
+// Replication is asynchronous: the new master may lack the last writes. What is in the ledger is found missing in the
+// queue and enqueued again; what ran already is refused by its claim.
+func TestSentinelsReplaceTheMaster(t *testing.T) {
+	t.Parallel()
+	const n = 1200
+	servers := redisFleet(t, devstack.StartSentinels)
+	f := newFleetOn(t, servers.URL(), devstack.Postgres(t, postgres.Migrate), quick())
+	f.sim.SetLatency(wechattest.Latency{Min: 20 * time.Millisecond, Max: 80 * time.Millisecond})
+	f.remembers(n)
+	f.start(2)
+	f.enqueue(mixed(n)...)
+	eventually(t, 60*time.Second, "load", func() bool { return f.sim.AcceptedTotal() > n/4 })
+	if err := servers.Servers()[0].Kill(); err != nil {
+		t.Fatal(err)
+	}
+	before := f.sim.AcceptedTotal()
+	if before == n {
+		t.Fatal("everything was sent before the master died: the test tests nothing")
+	}
+	f.await(3*time.Minute, map[string]int{"sent": n}, "true")
+	f.sentOnce(n)
+	t.Logf("the master died after %d of %d", before, n)
+	if err := servers.Servers()[0].Restart(t.Context()); err != nil { // it comes back as a replica
+		t.Fatal(err)
+	}
+	f.nothingLeftInQueues()
+}
+
+// In a cluster a command or script whose keys lie in several slots is refused, so what runs here is safe: enqueue in
+// pipelines, tokens, quota, windows, mass caps, the reconciler's looks.
+func TestClusterTakesEverything(t *testing.T) {
+	t.Parallel()
+	const n = 600
+	servers := redisFleet(t, devstack.StartCluster)
+	mart := quick() // in another slot
+	mart.name, mart.wechat.AppID, mart.wechat.Secret = "mart", "wx00000000000000f3", "canary-secret-of-the-mart-0000003"
+	f := newFleetOn(t, servers.URL(), devstack.Postgres(t, postgres.Migrate), quick(), mart)
+	f.remembers(n)
+	workers := f.start(2)
+	f.enqueue(mixed(n)...)
+	f.enqueue(massList("mart", users(0, 3), "一周要闻"))
+	f.enqueueBy(f.handOver(), templates("mart", n, 20)...)
+	f.await(90*time.Second, map[string]int{"sent": n}, "account = 'shop'")
+	f.await(90*time.Second, map[string]int{"sent": 21}, "account = 'mart'")
+	f.nothingLeftInQueues()
+	for _, w := range workers {
+		if text := w.stderr(); strings.Contains(text, "CROSSSLOT") || strings.Contains(text, "same slot") {
+			t.Errorf("a worker met keys of several slots:\n%s", tail(text, 20))
+		}
+	}
+	for _, server := range servers.Servers() { // else it was a cluster of one
+		if keys := f.keysOf(server); keys == 0 {
+			t.Errorf("%s holds no key", server.Addr())
+		}
+	}
+}
+
+func TestTLSToBothStores(t *testing.T) {
+	t.Parallel()
+	const n = 200
+	stack, err := devstack.Start(t.Context(), devstack.Options{Redis: true, Postgres: true, Private: true, NoFsync: true, TLS: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := stack.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := postgres.Migrate(t.Context(), stack.DatabaseURL()); err != nil {
+		t.Fatal(err)
+	}
+	f := newFleetOn(t, stack.RedisURL(), stack.DatabaseURL(), quick())
+	f.remembers(n)
+	f.start(1)
+	f.enqueue(mixed(n)...)
+	f.await(60*time.Second, map[string]int{"sent": n}, "true")
+	if plain := f.number("SELECT count(*)::int FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE usename = current_user AND client_addr IS NOT NULL AND NOT ssl"); plain > 0 {
+		t.Errorf("%d sessions of ours with Postgres are without TLS", plain)
+	}
+
+	t.Run("a server of another authority is refused", func(t *testing.T) {
+		url, _, _ := strings.Cut(stack.RedisURL(), "?")
+		code, out, _ := typed(t, []string{"HONGYAN_REDIS_URL=" + url}, "check", "--config", f.config)
+		if code != 1 || !strings.Contains(out, "certificate") {
+			t.Errorf("exit code %d, want 1 and a word about the certificate:\n%s", code, out)
+		}
+	})
+	t.Run("plain text is not answered", func(t *testing.T) {
+		url := strings.Replace(stack.RedisURL(), "rediss://", "redis://", 1)
+		url, _, _ = strings.Cut(url, "?")
+		if code, out, _ := typed(t, []string{"HONGYAN_REDIS_URL=" + url}, "check", "--config", f.config); code != 1 {
+			t.Errorf("exit code %d, want 1:\n%s", code, out)
+		}
+	})
+}
+
+// keysOf counts the keys of one server of a cluster.
+func (f *fleet) keysOf(server *devstack.Server) (n int64) {
+	f.Helper()
+	cluster := f.rdb.(*redis.ClusterClient)
+	err := cluster.ForEachMaster(f.Context(), func(ctx context.Context, rdb *redis.Client) error {
+		if rdb.Options().Addr == server.Addr() {
+			n = rdb.DBSize(ctx).Val()
+		}
+		return nil
+	})
+	if err != nil {
+		f.Fatal(err)
+	}
+	return n
+}
