@@ -42,15 +42,24 @@ type Options struct {
 
 // Run is a worker: it dispatches until ctx ends, then drains and returns.
 func Run(ctx context.Context, c *config.Config, o Options) error {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(150) // live memory is small and garbage much: fewer collections, within 64 MiB in all
-	}
+	tuneMemory(c.Worker.Senders)
 	w := &pod{config: c, options: o, log: o.Log, accounts: newAccounts(c)}
 	defer w.close()
 	if err := w.open(ctx); err != nil {
 		return err
 	}
 	return w.run(ctx)
+}
+
+// tuneMemory lets garbage grow, for live memory is small and garbage much, but not so far that a worker with the default
+// senders holds more than 64 MiB (some 20 of which are its program). Go's own variables win.
+func tuneMemory(senders int) {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(150)
+	}
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(24<<20 + int64(senders)*(256<<10))
+	}
 }
 
 // pod is a running worker and what it holds open.
