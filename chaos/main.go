@@ -16,14 +16,15 @@ import (
 )
 
 type flags struct {
-	Only     []string      `help:"Only these scenarios: ${scenarios}." sep:","`
-	Long     bool          `help:"The long forms: for quiet machines and nights."`
-	Messages int           `help:"Messages of each scenario, in place of its own number."`
-	Duration time.Duration `help:"How long the producer works, in place of each scenario's own time."`
-	Seed     uint64        `help:"Repeats the messages and the schedule of faults of an earlier run."`
-	Parallel int           `help:"Scenarios that run side by side." default:"2"`
-	Subject  string        `help:"What the faults strike: hongyan, or the naive build." enum:"hongyan,naive" default:"hongyan"`
-	JSON     bool          `help:"Print the figures as JSON."`
+	Only      []string      `help:"Only these scenarios: ${scenarios}." sep:","`
+	Long      bool          `help:"The long forms: for quiet machines and nights."`
+	Messages  int           `help:"Messages of each scenario, in place of its own number."`
+	Duration  time.Duration `help:"How long the producer works, in place of each scenario's own time."`
+	Seed      uint64        `help:"Repeats the messages and the schedule of faults of an earlier run."`
+	Parallel  int           `help:"Scenarios that run side by side." default:"2"`
+	Subject   string        `help:"What the faults strike: hongyan, or the naive build." enum:"hongyan,naive" default:"hongyan"`
+	Mutations bool          `help:"Take the safeties away, one at a time: the suite must notice each."`
+	JSON      bool          `help:"Print the figures as JSON."`
 
 	Worker naiveFlags `cmd:"" hidden:"" help:"A worker of the naive build."`
 	Run    struct{}   `cmd:"" default:"1" help:"Run the fault suite."`

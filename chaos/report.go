@@ -11,6 +11,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/hongyan-dispatch/hongyan/internal/fault"
 	"github.com/hongyan-dispatch/hongyan/message"
 )
 
@@ -48,6 +49,20 @@ func (r *rig) result(f *findings) *Result {
 		Scenario: r.name, About: r.about, Messages: r.books.count(), Faults: faults, Accepted: r.sim.AcceptedTotal(),
 		Duplicates: f.duplicates, Lost: f.lost, Figures: r.figures, Breaches: f.list,
 	}
+}
+
+// mutated turns the verdict round where a safety was taken away: what was noticed is as it should be.
+func (r *Result) mutated(without fault.Safety) {
+	if without == "" {
+		return
+	}
+	r.Figures["noticed"] = len(r.Breaches)
+	if len(r.Breaches) > 0 {
+		r.Figures["first"] = r.Breaches[0]
+		r.Breaches = nil
+		return
+	}
+	r.Breaches = []string{fmt.Sprintf("nobody noticed that the workers did without %s", without)}
 }
 
 func (r *Report) broken() bool {

@@ -177,6 +177,9 @@ func (r *rig) connect(ctx context.Context) error {
 		return err
 	}
 	r.crew = &crew{rig: r}
+	if r.without != "" {
+		r.crew.env = []string{"HONGYAN_FAULT_WITHOUT=" + string(r.without)}
+	}
 	return nil
 }
 

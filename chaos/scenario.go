@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/hongyan-dispatch/hongyan/internal/fault"
 )
 
 // The subjects.
@@ -24,6 +26,7 @@ type scenario struct {
 	plan      plan                                 // what is sent, in the short form
 	long      plan                                 // what else the long form asks for; zero values are those of plan
 	do        func(context.Context, *rig) error    // breaks things while the producer works
+	without   fault.Safety                         // is taken away from the workers: the suite must notice
 	naive     bool                                 // also strikes the naive build
 	brief     bool                                 // is part of go test
 	tolerated map[int]int64                        // calls over a limit that belong to the scenario, by code
@@ -41,7 +44,8 @@ type plan struct {
 	settle    time.Duration // how long the last message may take after the producer's end
 	tags      string        // of the worker's build
 	parked    bool          // parked is an end, too
-	yaml      string        // more lines of the account
+	fixed     bool          // the number of messages is part of the scenario
+	yaml      string        // the account's limits, in place of the usual ones
 	latency   string        // of WeChat
 }
 
@@ -78,16 +82,16 @@ func choose(f flags) ([]scenario, error) {
 	}
 	var chosen []scenario
 	for _, s := range scenarios {
-		if len(f.Only) > 0 && !slices.Contains(f.Only, s.name) || f.Subject == naive && !s.naive {
+		if len(f.Only) > 0 && !slices.Contains(f.Only, s.name) || len(f.Only) == 0 && f.Mutations != (s.without != "") || f.Subject == naive && !s.naive {
 			continue
 		}
 		if f.Long {
 			s.plan = s.plan.with(s.long)
 		}
-		if f.Messages > 0 {
+		if f.Messages > 0 && !s.plan.fixed {
 			s.plan.messages = f.Messages
 		}
-		if f.Duration > 0 {
+		if f.Duration > 0 && !s.plan.fixed {
 			s.plan.perSecond = max(1, int(float64(s.plan.messages)/f.Duration.Seconds()))
 		}
 		chosen = append(chosen, s)
@@ -129,6 +133,9 @@ func play(ctx context.Context, f flags, chosen []scenario, p *progress) ([]*Resu
 // perform plays one scenario from its servers' start to the check.
 func perform(ctx context.Context, f flags, s scenario, home *home, p *progress) (_ *Result, err error) {
 	began := time.Now()
+	if f.Subject == naive {
+		s.plan.windows = false // it knows none
+	}
 	r := &rig{scenario: s, plan: s.plan, subject: f.Subject, home: home, progress: p, rand: random(f.Seed, s.name)}
 	defer func() {
 		if end := r.close(); err == nil {
@@ -145,6 +152,7 @@ func perform(ctx context.Context, f flags, s scenario, home *home, p *progress) 
 	if err != nil {
 		return nil, err
 	}
+	result.mutated(s.without)
 	result.Took = time.Since(began).Round(time.Second).String()
 	result.Repeat = fmt.Sprintf("make chaos SEED=%d ARGS='--only %s%s'", f.Seed, s.name, map[bool]string{true: " --long"}[f.Long])
 	p.done(result)

@@ -1,9 +1,16 @@
 package main
 
-import "time"
+import (
+	"time"
+
+	"github.com/hongyan-dispatch/hongyan/internal/fault"
+)
 
 // mixed is the plan of most scenarios.
 var mixed = plan{messages: 3000, perSecond: 150, workers: 3, settle: 4 * time.Minute}
+
+// mutant is the plan of those who miss a safety; what they lose is lost soon.
+var mutant = plan{messages: 3000, perSecond: 150, workers: 3, settle: time.Minute, tags: "chaos", latency: "60ms-350ms"}
 
 func (p plan) but(change func(*plan)) plan {
 	change(&p)
@@ -42,10 +49,24 @@ var scenarios = []scenario{
 	{name: "token", about: "the access token is made invalid every second", do: kickTokens, after: fewTokens, plan: mixed},
 	{
 		name: "poison", about: "workers die of a message, three times", do: poison, after: diedOfPoison,
-		plan: plan{messages: 1, perSecond: 1, tags: "chaos", settle: 3 * time.Minute},
+		plan: plan{messages: 1, fixed: true, perSecond: 1, workers: 0, tags: "chaos", settle: 3 * time.Minute},
 	},
+	{
+		name: "elsewhere", about: "somebody else uses up the day's quota: WeChat says 45009 at 60 % of our count", do: spendElsewhere, after: sentMost,
+		tolerated: map[int]int64{45009: 3 * senders},
+		plan: mixed.but(func(p *plan) {
+			p.messages, p.fixed, p.parked = 2000, true, true
+			p.yaml = "limits: {template: {per_day: 1000, per_second: 300}, custom: {per_day: 1000000, per_second: 150}, subscribe: {per_day: 1000000, per_second: 150}}"
+		}),
+	},
+	{name: "redirect", about: "WeChat accepts and redirects to itself", do: redirect, plan: mixed},
 	{
 		name: "points", about: "a worker dies at each point of a message's way, with each kind", do: crashPoints, after: crashedOften,
 		plan: mixed.but(func(p *plan) { p.messages, p.workers, p.tags = 2000, 0, "chaos" }),
 	},
+
+	// What the suite is worth: each safety taken away, which must be noticed.
+	{name: "without-claim", about: "nothing is claimed before it is sent", do: killWorkers, without: fault.Claim, plan: mutant},
+	{name: "without-no-redirects", about: "redirects are followed", do: redirect, without: fault.NoRedirects, plan: mutant},
+	{name: "without-reconciler", about: "nobody looks for what is left behind", do: killWorkers, without: fault.Reconciler, plan: mutant},
 }

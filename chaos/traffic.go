@@ -64,6 +64,7 @@ func (r *rig) compose(n int) message.Message {
 		}
 	default:
 		m.Kind, m.Body = message.Subscribe, json.RawMessage(notice)
+		r.sim.Account(appID).Permit(string(m.To), "order_paid", 3) // more than one: a second one must not be refused for that
 	}
 	return m
 }

@@ -110,3 +110,60 @@ func fewTokens(_ context.Context, r *rig) []string {
 	}
 	return nil
 }
+
+// redirect lets WeChat accept and then point back to itself: who follows, sends again.
+func redirect(ctx context.Context, r *rig) error {
+	mended := r.broke("redirects", "")
+	for _, api := range sendAPIs {
+		if _, err := r.sim.Inject(wechattest.Fault{Kind: wechattest.Redirect, When: wechattest.After, API: api, Every: 20}); err != nil {
+			return err
+		}
+	}
+	for r.producing() {
+		if err := pause(ctx, 100*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	if err := pause(ctx, 3*time.Second); err != nil {
+		return err
+	}
+	r.sim.Heal()
+	if err := pause(ctx, time.Second); err != nil { // calls under way
+		return err
+	}
+	mended()
+	return nil
+}
+
+// What a day allows of template messages in the scenario, and what others use of it.
+const (
+	elsewherePerDay = 1000
+	usedElsewhere   = 400
+)
+
+// spendElsewhere lets others use a part of the day's calls when our own have begun.
+func spendElsewhere(ctx context.Context, r *rig) error {
+	a := r.sim.Account(appID)
+	err := a.Change(func(s *wechattest.Settings) {
+		s.Limits[wechattest.PathTemplate] = wechattest.Limit{PerDay: elsewherePerDay}
+	})
+	if err != nil {
+		return err
+	}
+	if err := r.flowing(ctx, 300); err != nil {
+		return err
+	}
+	r.broke("quota used elsewhere", "")()
+	return a.SetUsed(wechattest.PathTemplate, a.Used(wechattest.PathTemplate)+usedElsewhere)
+}
+
+func sentMost(_ context.Context, r *rig) (found []string) {
+	calls := r.sim.Account(appID).Calls(wechattest.PathTemplate)
+	r.figure("templates accepted", calls.Accepted)
+	r.figure("answers 45009", calls.Refused[45009])
+	const allowed = elsewherePerDay - usedElsewhere
+	if calls.Accepted > allowed || calls.Accepted < allowed*8/10 {
+		found = append(found, fmt.Sprintf("(e) %d template messages were accepted; the day allowed %d", calls.Accepted, allowed))
+	}
+	return found
+}
