@@ -163,7 +163,7 @@ func (c *Client) send(ctx context.Context, entries []*entry) {
 // sendMessages makes parcels of messages, writes them into the ledger if there is one, and puts them into the queue.
 func (c *Client) sendMessages(ctx context.Context, messages []*message.Message, receipt func(*message.Message) *Receipt) {
 	parcels := tasks.Pack(messages, time.Now())
-	fault.At(fault.Offered)
+	fault.At(fault.Offered, "")
 	if c.ledger != nil {
 		if err := c.accept(ctx, parcels, receipt); err != nil {
 			for _, m := range messages {
@@ -172,14 +172,14 @@ func (c *Client) sendMessages(ctx context.Context, messages []*message.Message, 
 			return
 		}
 		// What is in the ledger is accepted. If Redis is lost in this very moment, the workers put it there later.
-		fault.At(fault.Accepted)
+		fault.At(fault.Accepted, "")
 		c.heed(c.queue.Enqueue(ctx, filled(parcels)))
-		fault.At(fault.Enqueued)
+		fault.At(fault.Enqueued, "")
 		return
 	}
 	errs := c.queue.Enqueue(ctx, parcels)
 	c.heed(errs)
-	fault.At(fault.Enqueued)
+	fault.At(fault.Enqueued, "")
 	for i, err := range errs {
 		if err == nil {
 			continue

@@ -5,6 +5,7 @@
 // leaves both out. With the tag two variables of the environment decide:
 //
 //	HONGYAN_FAULT_AT=claimed:3       die when that point is passed for the third time
+//	HONGYAN_FAULT_AT=claimed/mass    die when it is passed by a mass message; at written it is the API's path that says so
 //	HONGYAN_FAULT_WITHOUT=fence      do without that safety
 package fault
 

@@ -6,7 +6,7 @@ package fault
 const Compiled = false
 
 // At does nothing.
-func At(Point) {}
+func At(Point, string) {}
 
 // Has says that the safety is there.
 func Has(Safety) bool { return true }

@@ -16,12 +16,13 @@ import (
 const Compiled = true
 
 var (
-	point, left = readAt(os.Getenv("HONGYAN_FAULT_AT"))
-	without     = readWithout(os.Getenv("HONGYAN_FAULT_WITHOUT"))
+	point, only, left = readAt(os.Getenv("HONGYAN_FAULT_AT"))
+	without           = readWithout(os.Getenv("HONGYAN_FAULT_WITHOUT"))
 )
 
-func readAt(text string) (Point, *atomic.Int64) {
+func readAt(text string) (_ Point, of string, left *atomic.Int64) {
 	name, times, _ := strings.Cut(text, ":")
+	name, of, _ = strings.Cut(name, "/")
 	n := int64(1)
 	if times != "" {
 		var err error
@@ -32,9 +33,9 @@ func readAt(text string) (Point, *atomic.Int64) {
 	if name != "" && !slices.Contains(Points(), Point(name)) {
 		panic(fmt.Sprintf("HONGYAN_FAULT_AT=%s: no such point; there are %v", text, Points()))
 	}
-	left := new(atomic.Int64)
+	left = new(atomic.Int64)
 	left.Store(n)
-	return Point(name), left
+	return Point(name), of, left
 }
 
 func readWithout(text string) []Safety {
@@ -51,9 +52,10 @@ func readWithout(text string) []Safety {
 	return list
 }
 
-// At ends the process, as kill -9 does, where it was told to.
-func At(p Point) {
-	if p == point && left.Add(-1) == 0 {
+// At ends the process, as kill -9 does, where it was told to. The point is passed by a message of a kind, or by a
+// call of an API; empty: by whatever.
+func At(p Point, of string) {
+	if p == point && (only == "" || only == of) && left.Add(-1) == 0 {
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		select {} // nothing more happens here until the signal has come
 	}

@@ -21,7 +21,7 @@ func claimed(l Ledger) Stage {
 		if expired(a.Message, time.Now()) { // while it waited in line
 			return outcome.Outcome{Status: outcome.Expired, Reason: outcome.ReasonExpired}, nil
 		}
-		fault.At(fault.Taken)
+		fault.At(fault.Taken, string(a.Message.Kind))
 		// A claim that is asked for is waited for: one that is committed and not known would strand the message.
 		claim, err := l.Claim(context.WithoutCancel(ctx), a)
 		if err != nil {
@@ -38,7 +38,7 @@ func claimed(l Ledger) Stage {
 			return claim.Verdict, nil
 		}
 		a.claim = claim
-		fault.At(fault.Claimed)
+		fault.At(fault.Claimed, string(a.Message.Kind))
 		return outcome.Outcome{}, nil
 	}}
 }
@@ -96,7 +96,7 @@ func (a *Attempt) call(ctx context.Context, d Deps) (outcome.Outcome, wechat.Res
 		d.Health.Calling(a.Account.Name, a.API(), now)
 	}
 	r := a.dial(ctx)
-	fault.At(fault.Answered)
+	fault.At(fault.Answered, string(a.Message.Kind))
 	if d.Observe != nil {
 		d.Observe(a.API(), r)
 	}

@@ -115,7 +115,7 @@ func (h *HTTP) Do(ctx context.Context, c Call) (Reply, bool, error) {
 		GotConn: func(httptrace.GotConnInfo) { connected = true }, // called on this goroutine
 	}
 	if fault.Compiled {
-		trace.WroteRequest = func(httptrace.WroteRequestInfo) { fault.At(fault.Written) }
+		trace.WroteRequest = func(httptrace.WroteRequestInfo) { fault.At(fault.Written, c.Path) }
 	}
 	res, err := h.roundTrip(c.http(httptrace.WithClientTrace(ctx, trace)))
 	if err != nil {

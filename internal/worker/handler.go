@@ -88,7 +88,7 @@ func (h *Handler) ProcessTask(ctx context.Context, t *asynq.Task) error {
 	if err != nil {
 		return h.reject(ctx, t, err)
 	}
-	fault.At(fault.Dequeued)
+	fault.At(fault.Dequeued, string(parcel.Kind))
 	see := h.each
 	if lost, _ := asynq.GetRetryCount(ctx); lost >= maxLost {
 		see = h.separate
@@ -173,7 +173,7 @@ func (h *Handler) settle(ctx context.Context, a *pipeline.Attempt, o outcome.Out
 		return nil
 	}
 	err := h.Ledger.Settle(ctx, a, o)
-	fault.At(fault.Settled)
+	fault.At(fault.Settled, string(a.Message.Kind))
 	return err
 }
 
