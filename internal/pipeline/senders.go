@@ -19,9 +19,9 @@ type Senders struct {
 // ledger, so that a commit carries many.
 const claimsAhead = 256
 
-// NewSenders makes n senders, of which a tenth (one at least, if n > 1) is kept for urgent messages.
+// NewSenders makes n senders, of which a tenth (one at least, if n > 1, and eight at most) is kept for urgent messages.
 func NewSenders(n int) *Senders {
-	kept := n / 10
+	kept := min(n/10, 8)
 	if kept == 0 && n > 1 {
 		kept = 1
 	}
