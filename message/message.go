@@ -30,6 +30,8 @@ type Message struct {
 	Fallback  *Message          // sent instead where the window is closed; has neither account, to nor fallback
 	Labels    map[string]string // for reports; not sent
 	Parent    ID                // the message this one is a fallback of, or the first part of a mass list
+	Firing    int32             // the firing of a campaign, and
+	N         int32             // the recipient's number in its audience; given by the ledger, 0 for none
 }
 
 // A Parcel is what travels together: 1 to [MaxParcel] messages of one account, kind and lane that were

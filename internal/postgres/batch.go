@@ -48,7 +48,7 @@ func (c *Committer) gather() bool {
 	c.b.parcels, c.parcels = c.parcels[:n:n], c.parcels[n:]
 	slices.SortFunc(c.b.ops, func(a, b *op) int { return bytes.Compare(a.m.ID[:], b.m.ID[:]) })
 	for _, o := range c.b.ops {
-		o.fresh = o.fresh || !c.rowsExpected
+		o.fresh = o.fresh || !c.rowsExpected || o.m.Firing != 0 // a chunk's run leaves out those that have rows
 	}
 	return len(c.b.ops) > 0 || len(c.b.parcels) > 0
 }
@@ -129,8 +129,9 @@ func (c *Committer) refuse(b batch, err error) {
 
 // finish keeps the books after a commit and answers the ops.
 func (c *Committer) finish(t *transaction) {
-	asked, granted := false, 0
+	asked, granted, others := false, 0, false
 	for _, o := range t.ops {
+		others = others || o.kind != opSettle && o.m.Firing == 0
 		switch {
 		case o.kind == opClaim:
 			asked = true
@@ -150,7 +151,7 @@ func (c *Committer) finish(t *transaction) {
 	case asked:
 		c.landed = append(c.landed, c.number)
 	}
-	if t.known+t.fresh+t.copied > 0 {
+	if others { // a campaign's say nothing about them
 		c.rowsExpected = t.knownHits > 0 || 2*int(t.bodiesWritten) < t.fresh
 	}
 	for _, o := range t.ops {

@@ -146,3 +146,21 @@ func (s *Store) Ticked(ctx context.Context, id message.ID, last, next time.Time)
 	}
 	return nil
 }
+
+// FiringOf reads a firing with its campaign and the columns of its audience.
+func (s *Store) FiringOf(ctx context.Context, id int32) (f Firing, c Campaign, columns []string, err error) {
+	rows, err := s.pool.Query(ctx, `
+		SELECT `+campaignColumns+`, f.id, f.tick, f.audience, f.started_at, f.total, a.columns
+		FROM firing f JOIN campaign c ON c.id = f.campaign JOIN audience a ON a.id = f.audience WHERE f.id = $1`, id)
+	if err == nil {
+		of := s.scanCampaign(ctx)
+		c, err = pgx.CollectExactlyOneRow(rows, func(row pgx.CollectableRow) (Campaign, error) {
+			return of(leading{row, []any{&f.ID, &f.Tick, &f.Audience, &f.StartedAt, &f.Total, &columns}})
+		})
+	}
+	if err != nil {
+		return f, c, nil, fmt.Errorf("read firing %d: %w", id, err)
+	}
+	f.Campaign = c.ID
+	return f, c, columns, nil
+}

@@ -15,7 +15,7 @@ type firstWrite struct {
 }
 
 func (w *firstWrite) begin() {
-	w.states.begin(oidUUID, oidUUID, oidInt4, oidText, oidText, oidText, oidText, oidInt4, oidBool, oidBool, oidBool)
+	w.states.begin(oidUUID, oidUUID, oidInt4, oidText, oidText, oidText, oidText, oidInt4, oidBool, oidBool, oidBool, oidInt4, oidInt4)
 	w.bodies.begin(oidUUID, oidUUID, oidTimestamptz, oidTimestamptz, oidText, oidText, oidText, oidText, oidText, oidText)
 }
 
@@ -37,6 +37,8 @@ func (w *firstWrite) add(m *message.Message, parcel message.ID, account int32, l
 	s[8].bool(!o.Decided())
 	s[9].bool(o.Status.Terminal())
 	s[10].bool(doubt)
+	s[11].int4(m.Firing)
+	s[12].int4(m.N)
 	s.row()
 
 	labels, err1 := marshalLabels(m.Labels)

@@ -47,9 +47,10 @@ const (
 		SELECT i.id, i.parcel, 0, CASE WHEN i.claims THEN now() ELSE 'epoch' END, CASE WHEN i.claims THEN now() ELSE 'epoch' END,
 			CASE WHEN i.ends THEN now() ELSE 'epoch' END, i.account, i.kind::message_kind, i.lane::message_lane,
 			i.state::message_state, i.reason::message_reason,
-			i.claims::int4, CASE WHEN i.claims THEN $1 ELSE 0 END, i.errcode, 0, 0, i.claims::int4::int2, i.doubt
-		FROM unnest($2::uuid[], $3::uuid[], $4::int4[], $5::text[], $6::text[], $7::text[], $8::text[], $9::int4[], $10::bool[], $11::bool[], $12::bool[])
-			AS i (id, parcel, account, kind, lane, state, reason, errcode, claims, ends, doubt)
+			i.claims::int4, CASE WHEN i.claims THEN $1 ELSE 0 END, i.errcode, i.firing, i.n, i.claims::int4::int2, i.doubt
+		FROM unnest($2::uuid[], $3::uuid[], $4::int4[], $5::text[], $6::text[], $7::text[], $8::text[], $9::int4[], $10::bool[], $11::bool[], $12::bool[],
+			$13::int4[], $14::int4[])
+			AS i (id, parcel, account, kind, lane, state, reason, errcode, claims, ends, doubt, firing, n)
 		ON CONFLICT (id) DO UPDATE SET
 			state = CASE WHEN m.doubt AND excluded.claim = 0 AND excluded.finished_at <> 'epoch' THEN 'unknown' ELSE excluded.state END,
 			reason = CASE WHEN m.doubt AND excluded.claim = 0 AND excluded.finished_at <> 'epoch' THEN 'in_doubt' ELSE excluded.reason END,

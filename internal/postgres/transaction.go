@@ -351,8 +351,8 @@ func copyClaim(v *values, o *op, pod int32) {
 	v.int4(1)
 	v.int4(pod)
 	v.int4(0)
-	v.int4(0)
-	v.int4(0)
+	v.int4(o.m.Firing)
+	v.int4(o.m.N)
 	v.int2(1)
 	v.bool(false)
 }
