@@ -52,12 +52,21 @@ func NewEnqueuer(rdb redis.UniversalClient) (*Enqueuer, error) {
 // that is still there counts as put: its id is the task's, and it never changes. An error leaves open
 // whether Redis has the parcel, unless it is about the parcel itself; to enqueue it again is safe.
 func (e *Enqueuer) Enqueue(ctx context.Context, parcels []*message.Parcel) []error {
-	errs := make([]error, len(parcels))
+	return e.enqueue(ctx, len(parcels), func(i int) (*asynq.Task, error) { return Encode(parcels[i]) })
+}
+
+// EnqueueChunks puts chunks into their queues, as Enqueue does parcels.
+func (e *Enqueuer) EnqueueChunks(ctx context.Context, chunks []Chunk) []error {
+	return e.enqueue(ctx, len(chunks), func(i int) (*asynq.Task, error) { return EncodeChunk(chunks[i]), nil })
+}
+
+func (e *Enqueuer) enqueue(ctx context.Context, n int, encode func(int) (*asynq.Task, error)) []error {
+	errs := make([]error, n)
 	var rec recorder
 	client := asynq.NewClientFromRedisClient(&rec)
-	places := make([]int, 0, len(parcels)) // of the recorded calls' parcels
-	for i, p := range parcels {
-		task, err := Encode(p)
+	places := make([]int, 0, n) // of the recorded calls' tasks
+	for i := range n {
+		task, err := encode(i)
 		if err == nil {
 			_, err = client.EnqueueContext(ctx, task)
 		}
