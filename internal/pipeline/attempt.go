@@ -24,6 +24,8 @@ type Attempt struct {
 	Account Account
 	Client  WeChat // the account's API
 	Now     time.Time
+	// Patience is how long the message may wait for its turn, where that is longer than MaxWait: nobody stands behind it.
+	Patience time.Duration
 
 	Stage   string // the stage that ended the run
 	Fate    Fate

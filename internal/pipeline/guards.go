@@ -170,7 +170,7 @@ func withinQuota(q Quota) Stage {
 
 // takeQuota takes the right to one call, or parks until there is one.
 func (a *Attempt) takeQuota(ctx context.Context, q Quota) (outcome.Outcome, error) {
-	token, err := q.Take(ctx, a.Account.AppID, a.API(), a.Message.Lane, MaxWait)
+	token, err := q.Take(ctx, a.Account.AppID, a.API(), a.Message.Lane, max(MaxWait, a.Patience))
 	if none, ok := errors.AsType[*NoQuota](err); ok {
 		return park(a.Message, none.Reason, none.Until), nil
 	}

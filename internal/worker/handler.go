@@ -39,11 +39,12 @@ type Accounts interface {
 	Account(nameOrAppID string) (pipeline.Account, pipeline.WeChat, bool)
 }
 
-// A Handler processes parcels. It may be used by several servers at once.
+// A Handler processes parcels and chunks. It may be used by several servers at once.
 type Handler struct {
 	Pipeline  Pipeline
 	Ledger    Ledger
 	Accounts  Accounts
+	Chunks    Chunks
 	Retention time.Duration // ids older than this are refused
 	Observe   func(a *pipeline.Attempt, o outcome.Outcome, took time.Duration)
 
@@ -52,6 +53,8 @@ type Handler struct {
 	Crew *Crew // works on messages that are not urgent; nil: any number at once
 
 	inHand sync.WaitGroup // also counts parcels that asynq has given up on
+	hands  sync.Map       // by flow: chan struct{}
+	watch  watch
 }
 
 // Wait returns when no parcel is in hand.
@@ -66,7 +69,7 @@ func (h *Handler) draining() bool {
 	}
 }
 
-// ProcessTask sees one parcel through.
+// ProcessTask sees one parcel or chunk through.
 func (h *Handler) ProcessTask(ctx context.Context, t *asynq.Task) error {
 	h.inHand.Add(1)
 	defer h.inHand.Done()
@@ -81,6 +84,9 @@ func (h *Handler) ProcessTask(ctx context.Context, t *asynq.Task) error {
 		}
 	}()
 
+	if t.Type() == tasks.TypeChunk {
+		return h.chunk(ctx, t)
+	}
 	parcel, err := tasks.Decode(t)
 	if err == nil {
 		err = tasks.Check(parcel, time.Now(), h.Retention)

@@ -1,0 +1,307 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/hibiken/asynq"
+
+	"github.com/hongyan-dispatch/hongyan/internal/campaign"
+	"github.com/hongyan-dispatch/hongyan/internal/fault"
+	"github.com/hongyan-dispatch/hongyan/internal/pipeline"
+	"github.com/hongyan-dispatch/hongyan/internal/tasks"
+	"github.com/hongyan-dispatch/hongyan/message"
+	"github.com/hongyan-dispatch/hongyan/outcome"
+)
+
+// A Chunk is a run over a part of a campaign's firing. Whoever took it has it alone for as long as the lease is kept.
+type Chunk struct {
+	Campaign message.ID
+	Kind     message.Kind
+	State    campaign.State // of the campaign, when the chunk was taken
+	First    bool           // no earlier run has begun with it
+	Flow     string         // what shares a pace: the account and the API
+	Hand     int            // how many messages of a flow are worked on at a time
+	StopAt   float64        // the share of failures that pauses the campaign
+	Held     any            // the ledger's own handle of the run
+}
+
+// A Letter is a recipient's message; Err says why it cannot be written.
+type Letter struct {
+	*message.Message
+	Err error
+}
+
+// A Hold says why a campaign cannot go on by itself before a time.
+type Hold struct {
+	Reason string
+	Until  time.Time
+}
+
+// Chunks are the chunks of campaigns, in the ledger.
+type Chunks interface {
+	// Take begins a run; nil means that there is nothing to do.
+	Take(ctx context.Context, firing, no int32) (*Chunk, error)
+	// Letters are the messages to the chunk's recipients that are not in the ledger yet; those of a campaign that was
+	// cancelled are empty.
+	Letters(ctx context.Context, c *Chunk) ([]Letter, error)
+	// Pace waits until the campaign's own pace lets one more message go.
+	Pace(ctx context.Context, c *Chunk) error
+	// Keep keeps the run for some seconds more, and says how the campaign stands; empty: somebody else has the chunk.
+	Keep(ctx context.Context, c *Chunk) (campaign.State, error)
+	// GiveBack ends a run that has recipients left.
+	GiveBack(ctx context.Context, c *Chunk, h Hold) error
+	// End ends a run without: with the outcomes of all messages where these have ended, else with nil.
+	End(ctx context.Context, c *Chunk, tally map[string]int) error
+	// Stop pauses the campaign.
+	Stop(ctx context.Context, c *Chunk, reason string) error
+}
+
+const (
+	// keepEvery bounds how long a pause or a cancel goes unseen.
+	keepEvery = time.Second
+	// slice is how long a run takes new messages in hand: at a slow pace campaigns take turns in the servers' slots.
+	slice = 10 * time.Second
+	// patience is how long a message waits for its turn: it is in hand because its turn is near. Its chunk has nobody
+	// behind it whom that holds up.
+	patience = 10 * time.Second
+)
+
+var (
+	errStopped = errors.New("the campaign does not run any more")
+	errLost    = errors.New("the chunk was given to another worker")
+)
+
+// chunk sees one chunk through, or as far as it may go.
+func (h *Handler) chunk(ctx context.Context, t *asynq.Task) error {
+	firing, no, err := tasks.DecodeChunk(t)
+	if err != nil {
+		return h.reject(ctx, t, err)
+	}
+	c, err := h.Chunks.Take(ctx, firing, no)
+	if err != nil || c == nil {
+		return err
+	}
+	fault.At(fault.Dequeued, string(c.Kind))
+	r := &run{Handler: h, chunk: c, tally: map[string]int{}}
+	r.ctx, r.halt = context.WithCancelCause(ctx)
+	defer r.halt(nil)
+	switch c.State {
+	case campaign.Running:
+		return r.see(r.send)
+	case campaign.Cancelled, campaign.Failed:
+		return r.see(r.cancel)
+	}
+	return h.Chunks.GiveBack(context.WithoutCancel(ctx), c, Hold{})
+}
+
+// A run is one worker's way through a chunk. It stops between messages: what is not claimed by then is left over.
+type run struct {
+	*Handler
+	chunk *Chunk
+	ctx   context.Context // of this run
+	halt  context.CancelCauseFunc
+
+	mu    sync.Mutex
+	tally map[string]int
+	left  int  // not decided: for another run
+	open  bool // some messages have not ended, or are somebody else's
+	hold  Hold
+}
+
+// see goes through the chunk's letters and ends the run.
+func (r *run) see(each func(Letter)) error {
+	after := context.WithoutCancel(r.ctx)
+	letters, err := r.Chunks.Letters(r.ctx, r.chunk)
+	if err != nil {
+		r.fail(err)
+		return r.Chunks.GiveBack(after, r.chunk, r.hold)
+	}
+	var keeper sync.WaitGroup
+	kept, release := context.WithCancel(after)
+	keeper.Go(func() { r.keep(kept) })
+	r.all(letters, each)
+	release()
+	keeper.Wait()
+	switch {
+	case errors.Is(context.Cause(r.ctx), errLost):
+		return nil
+	case r.left > 0:
+		return r.Chunks.GiveBack(after, r.chunk, r.hold)
+	case r.open || !r.chunk.First:
+		return r.Chunks.End(after, r.chunk, nil)
+	}
+	return r.Chunks.End(after, r.chunk, r.tally)
+}
+
+// keep keeps the run, and halts it where the campaign does not run any more.
+func (r *run) keep(ctx context.Context) {
+	tick := time.NewTicker(keepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		state, err := r.Chunks.Keep(ctx, r.chunk)
+		switch {
+		case err != nil: // claims fail as well; what is lost is told by the next answer
+		case state == "":
+			r.halt(errLost)
+		case state != r.chunk.State:
+			r.halt(errStopped)
+		}
+	}
+}
+
+// all puts the letters into the crew's hands, one by one, and waits for them.
+func (r *run) all(letters []Letter, each func(Letter)) {
+	var wg sync.WaitGroup
+	hand := r.hand()
+	ends := time.Now().Add(slice)
+	for i, l := range letters {
+		if time.Now().After(ends) || !r.turn(hand) {
+			r.leave(len(letters) - i)
+			break
+		}
+		wg.Add(1)
+		job := func() {
+			defer func() { <-hand; wg.Done() }()
+			each(l)
+		}
+		if r.Crew == nil {
+			go job()
+		} else if err := r.Crew.do(r.ctx, job); err != nil {
+			<-hand
+			wg.Done()
+			r.leave(len(letters) - i)
+			break
+		}
+	}
+	wg.Wait()
+}
+
+// turn waits until one more message may be taken in hand; false: none may.
+func (r *run) turn(hand chan struct{}) bool {
+	if r.chunk.State == campaign.Running {
+		if err := r.Chunks.Pace(r.ctx, r.chunk); err != nil {
+			r.halt(err)
+			return false
+		}
+	}
+	select {
+	case hand <- struct{}{}:
+	case <-r.ctx.Done():
+		return false
+	}
+	if r.ctx.Err() != nil {
+		<-hand
+		return false
+	}
+	return true
+}
+
+// hand bounds, over all chunks, how many messages of a flow are in the crew's hands: more would only stand in line for
+// its pace, and keep other accounts' out.
+func (r *run) hand() chan struct{} {
+	hand, _ := r.hands.LoadOrStore(r.chunk.Flow, make(chan struct{}, max(1, r.chunk.Hand)))
+	return hand.(chan struct{})
+}
+
+func (r *run) leave(n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.left += n
+}
+
+// send sends one letter, unless the run is halted first.
+func (r *run) send(l Letter) {
+	start := time.Now()
+	a := &pipeline.Attempt{Message: l.Message, Now: start, Patience: patience}
+	if l.Err != nil {
+		r.settled(a, outcome.Outcome{Status: outcome.Failed, Reason: outcome.Invalid, ErrMsg: l.Err.Error()}, start)
+		return
+	}
+	if r.ctx.Err() != nil {
+		r.leave(1)
+		return
+	}
+	o, err := r.decide(r.ctx, a)
+	_, claimed := a.Claimed()
+	switch {
+	case err != nil:
+		r.leave(1)
+		r.fail(err)
+	case a.Fate == pipeline.ClaimRefused: // a message already
+		r.mu.Lock()
+		r.open = true
+		r.mu.Unlock()
+	case o.Status == outcome.Parked && !claimed: // and so would all behind it be
+		r.wait(o)
+	default:
+		r.settled(a, o, start)
+	}
+}
+
+// troubleFor is how long a campaign rests after an error: its next chunk would only meet it again.
+const troubleFor = 5 * time.Second
+
+// fail halts the run for an error; one that comes of the halt itself says nothing.
+func (r *run) fail(err error) {
+	r.mu.Lock()
+	if r.ctx.Err() == nil {
+		r.hold = Hold{Reason: err.Error(), Until: time.Now().Add(troubleFor)}
+	}
+	r.mu.Unlock()
+	r.halt(err)
+}
+
+// wait halts the run until its account may send again.
+func (r *run) wait(o outcome.Outcome) {
+	r.leave(1)
+	r.mu.Lock()
+	if o.Until.After(r.hold.Until) {
+		r.hold = Hold{Reason: string(o.Reason), Until: o.Until}
+		if o.ErrMsg != "" {
+			r.hold.Reason += ": " + o.ErrMsg
+		}
+	}
+	r.mu.Unlock()
+	r.halt(fmt.Errorf("the account waits: %s", o.Reason))
+}
+
+// cancel writes down that a letter will not be sent.
+func (r *run) cancel(l Letter) {
+	start := time.Now()
+	a := &pipeline.Attempt{Message: l.Message, Now: start}
+	r.settled(a, outcome.Outcome{Status: outcome.Cancelled, Reason: outcome.ReasonCancelled}, start)
+}
+
+// settled writes an outcome, and counts it.
+func (r *run) settled(a *pipeline.Attempt, o outcome.Outcome, start time.Time) {
+	if err := r.settle(context.WithoutCancel(r.ctx), a, o); err != nil {
+		r.leave(1)
+		r.fail(fmt.Errorf("settle %s: %w", a.Message.ID, err))
+		return
+	}
+	if r.Observe != nil {
+		r.Observe(a, o, time.Since(start))
+	}
+	key := string(o.Status)
+	if o.Reason != "" {
+		key += " " + string(o.Reason)
+	}
+	r.mu.Lock()
+	r.tally[key]++
+	r.open = r.open || !o.Status.Terminal()
+	r.mu.Unlock()
+	if reason := r.watch.note(r.chunk.Campaign, r.chunk.StopAt, o); reason != "" {
+		if err := r.Chunks.Stop(context.WithoutCancel(r.ctx), r.chunk, reason); err == nil {
+			r.halt(errStopped)
+		}
+	}
+}
