@@ -77,6 +77,7 @@ type pod struct {
 	committer *postgres.Committer
 	tokens    *token.Source
 	quota     *ratelimit.Quota
+	paces     paces
 	board     *gate.Board
 	breaker   *gate.Breaker
 	refused   *refusals
@@ -142,7 +143,7 @@ func (w *pod) build(ctx context.Context) error {
 		},
 	})
 	w.tokens = newTokens(w.shared, id, w.accounts, w.log)
-	w.quota = ratelimit.New(w.shared, id, w.accounts.limits, ratelimit.WithRebuild(w.usedToday))
+	w.quota = ratelimit.New(w.shared, id, w.limits, ratelimit.WithRebuild(w.usedToday))
 	w.board = gate.NewBoard(gateStore{w.store})
 	w.breaker = gate.NewBreaker(w.board)
 	w.refused = newRefusals(w.store, w.log)
@@ -169,8 +170,11 @@ func (w *pod) build(ctx context.Context) error {
 			Health:     health{w.breaker, w.log},
 			Observe:    w.options.Called,
 		}),
-		Ledger:    ledger,
-		Accounts:  w.accounts,
+		Ledger:   ledger,
+		Accounts: w.accounts,
+		Chunks: &chunks{
+			store: w.store, pod: w.pod.ID, accounts: w.accounts, senders: w.config.Worker.Senders, quota: w.quota, paces: &w.paces, log: w.log,
+		},
 		Retention: w.config.Retention.Messages,
 		Observe:   w.options.Decided,
 		Crew:      w.crew,
@@ -200,6 +204,7 @@ func (w *pod) run(ctx context.Context) error {
 	front.Go(func() error { return w.board.ProbeAccounts(serving, w.probe, failed("probe account")) })
 	front.Go(func() error { return w.breaker.Run(serving, w.answers, failed("ask whether WeChat answers")) })
 	front.Go(func() error { return w.lead(serving) })
+	front.Go(func() error { return w.campaigns(serving) })
 	front.Go(func() error { return w.heal(serving) })
 	front.Go(func() error { return w.keepHouse(serving) })
 	front.Go(func() error { return w.tellWebhooks(serving) })
@@ -278,8 +283,19 @@ func (w *pod) quotaOf(ctx context.Context, a *account, api string) (wechat.Quota
 	return q, err
 }
 
+// limits are those of an API, or of a campaign.
+func (w *pod) limits(k ratelimit.Key) ratelimit.Limits {
+	if l, ok := w.paces.limits(k); ok {
+		return l
+	}
+	return w.accounts.limits(k)
+}
+
 // usedToday is what WeChat counts of a day of which Redis knows nothing: at the first start, or after it was lost.
 func (w *pod) usedToday(ctx context.Context, k ratelimit.Key) (limit, used int64, err error) {
+	if _, ours := w.paces.limits(k); ours {
+		return 0, 0, nil
+	}
 	a, ok := w.accounts[string(k.App)]
 	if !ok {
 		return 0, 0, fmt.Errorf("appid %s is not in this worker's configuration", k.App)

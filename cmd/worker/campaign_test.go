@@ -1,0 +1,159 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/hongyan-dispatch/hongyan/internal/campaign"
+	"github.com/hongyan-dispatch/hongyan/internal/postgres"
+	"github.com/hongyan-dispatch/hongyan/internal/wechattest"
+	"github.com/hongyan-dispatch/hongyan/message"
+)
+
+const swift = "limits: {template: {per_day: 1000000, per_second: 100000}}"
+
+// swiftShop has no limits that a test would meet.
+func swiftShop(yaml ...string) account {
+	a := shop(append([]string{swift}, yaml...)...)
+	a.wechat.Limits[wechattest.PathTemplate] = wechattest.Limit{PerDay: 1_000_000}
+	return a
+}
+
+// ledger is the database as commands use it.
+func (f *fleet) ledger() *postgres.Store {
+	f.Helper()
+	s, err := postgres.Open(f.Context(), f.database, postgres.Options{Name: "test"})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(s.Close)
+	return s
+}
+
+// campaign writes a campaign down whose audience has n people.
+func (f *fleet) campaign(s *postgres.Store, n int, change func(*campaign.Spec)) message.ID {
+	f.Helper()
+	spec := &campaign.Spec{
+		Name: "double-eleven", Account: "shop", Kind: message.Template,
+		Body: json.RawMessage(`{"template_id":"order_paid","data":{"thing2":{"value":"{{.name}}，您好"}}}`),
+	}
+	if change != nil {
+		change(spec)
+	}
+	id := message.NewID(time.Now())
+	if err := s.CreateCampaign(f.Context(), spec, id); err != nil {
+		f.Fatal(err)
+	}
+	audience := f.number(`INSERT INTO audience (campaign, source, columns, state, total) VALUES ($1, 'file:a.csv', '{name}', 'ready', $2) RETURNING id`, id.String(), n)
+	_, err := f.db.CopyFrom(f.Context(), pgx.Identifier{"recipient"}, []string{"audience", "n", "openid", "vars"}, pgx.CopyFromSlice(n, func(i int) ([]any, error) {
+		return []any{int32(audience), int32(i + 1), string(user(i)), []string{fmt.Sprintf("顾客 %d", i)}}, nil
+	}))
+	if err != nil {
+		f.Fatal(err)
+	}
+	return id
+}
+
+func (f *fleet) startCampaign(s *postgres.Store, id message.ID) {
+	f.Helper()
+	if _, err := s.StartCampaign(f.Context(), id, time.Now(), time.Time{}); err != nil {
+		f.Fatal(err)
+	}
+}
+
+func (f *fleet) move(s *postgres.Store, id message.ID, v campaign.Verb) {
+	f.Helper()
+	if _, err := s.MoveCampaign(f.Context(), id, v, "by the test"); err != nil {
+		f.Fatal(err)
+	}
+}
+
+func (f *fleet) awaitCampaign(within time.Duration, id message.ID, state campaign.State) {
+	f.Helper()
+	eventually(f, within, "campaign that is "+string(state), func() bool {
+		return f.number(`SELECT count(*)::int FROM campaign WHERE id = $1 AND state = $2`, id.String(), string(state)) == 1
+	})
+}
+
+// once fails unless the simulator has taken one message to each of n users.
+func (f *fleet) once(n int) {
+	f.Helper()
+	got := f.sim.CountBy(func(a wechattest.Accept) string { return a.To })
+	for i := range n {
+		if times := got[string(user(i))]; times != 1 {
+			f.Errorf("user %d got it %d times, want once", i, times)
+		}
+	}
+	if len(got) != n {
+		f.Errorf("%d users got it, want %d", len(got), n)
+	}
+}
+
+func TestACampaignOutlivesItsWorkers(t *testing.T) {
+	t.Parallel()
+	const n = 4000
+	f := newFleet(t, swiftShop())
+	f.sim.SetLatency(wechattest.Latency{Min: 5 * time.Millisecond, Max: 15 * time.Millisecond})
+	s := f.ledger()
+	id := f.campaign(s, n, nil)
+	workers := f.start(2)
+	f.startCampaign(s, id)
+	eventually(t, time.Minute, "load", func() bool { return f.sim.AcceptedTotal() > n/4 })
+	workers[0].kill()
+	if f.sim.AcceptedTotal() > n-500 {
+		t.Error("nearly everything was sent before the kill: the test tests little")
+	}
+	f.start(1)
+	eventually(t, time.Minute, "more", func() bool { return f.sim.AcceptedTotal() > n/2 })
+	f.move(s, id, campaign.Pause)
+	f.move(s, id, campaign.Resume)
+	f.await(2*time.Minute, map[string]int{"sent": n}, "campaign_id = $1", id.String())
+	f.awaitCampaign(30*time.Second, id, campaign.Done)
+	f.once(n)
+	if tallied := f.number(`SELECT sum((tally ->> 'sent')::int)::int FROM chunk`); tallied != n {
+		t.Errorf("the chunks count %d sent, want %d", tallied, n)
+	}
+}
+
+func TestACampaignStopsAndGoesOn(t *testing.T) {
+	t.Parallel()
+	const n = 1000
+	f := newFleet(t, swiftShop())
+	s := f.ledger()
+	id := f.campaign(s, n, func(c *campaign.Spec) { c.Pace = 50 })
+	f.start(2)
+	f.startCampaign(s, id)
+	eventually(t, time.Minute, "load", func() bool { return f.sim.AcceptedTotal() >= 20 })
+	f.move(s, id, campaign.Pause)
+	f.standsStill()
+	before := f.sim.AcceptedTotal()
+	f.move(s, id, campaign.Resume)
+	eventually(t, 20*time.Second, "message after resume", func() bool { return f.sim.AcceptedTotal() > before })
+	f.move(s, id, campaign.Cancel)
+	f.standsStill()
+	sent := f.sim.AcceptedTotal()
+	f.await(time.Minute, map[string]int{"sent": sent, "cancelled cancelled": n - sent}, "campaign_id = $1", id.String())
+	eventually(t, 30*time.Second, "firing that has ended", func() bool {
+		return f.number(`SELECT count(*)::int FROM firing WHERE ended_at IS NOT NULL`) == 1
+	})
+	f.awaitCampaign(time.Second, id, campaign.Cancelled)
+	if sent == n || f.number(`SELECT count(*)::int FROM outcomes WHERE status = 'cancelled' AND recipient LIKE 'o%'`) != n-sent {
+		t.Errorf("%d of %d were sent before the cancel, and the others' outcomes do not name them", sent, n)
+	}
+}
+
+// standsStill waits until nothing is sent for two seconds: pods look at a campaign each second.
+func (f *fleet) standsStill() {
+	f.Helper()
+	last, since := f.sim.AcceptedTotal(), time.Now()
+	eventually(f, 30*time.Second, "stop", func() bool {
+		if now := f.sim.AcceptedTotal(); now != last {
+			last, since = now, time.Now()
+		}
+		return time.Since(since) > 2*time.Second
+	})
+}

@@ -1,0 +1,125 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hongyan-dispatch/hongyan/internal/campaign"
+	"github.com/hongyan-dispatch/hongyan/internal/feed"
+	"github.com/hongyan-dispatch/hongyan/internal/postgres"
+	"github.com/hongyan-dispatch/hongyan/internal/tasks"
+	"github.com/hongyan-dispatch/hongyan/message"
+)
+
+// campaigns feeds campaigns while this pod is the one that does.
+func (w *pod) campaigns(ctx context.Context) error {
+	work := func(ctx context.Context) error { // a new term begins with a new memory
+		f := &feed.Feeder{
+			Campaigns: &campaignRows{store: w.store}, Gates: w.board, Queue: w.enqueuer, Flows: w.accounts.flows, Log: w.log,
+		}
+		return f.Run(ctx)
+	}
+	return w.store.Lead(ctx, "feeder", work, func(err error) { w.log.Warn("lead the feeder", "error", err) })
+}
+
+const (
+	// lookAfter is how long a chunk may wait in the queue before it is looked for.
+	lookAfter = 10 * time.Second
+	// settleAtOnce is how many chunks are counted in one look.
+	settleAtOnce = 200
+)
+
+// campaignRows are the campaigns' rows as the feeder sees them.
+type campaignRows struct {
+	store *postgres.Store
+	open  map[int32]postgres.OpenFiring // as last read
+}
+
+func (r *campaignRows) Due(ctx context.Context, now time.Time) ([]feed.Due, error) {
+	rows, err := r.store.DueCampaigns(ctx, now)
+	list := make([]feed.Due, len(rows))
+	for i, c := range rows {
+		s := c.Spec.Schedule
+		list[i] = feed.Due{Campaign: c.ID, Name: c.Name, Ticks: s.Due(c.LastTick, now), Last: now, Next: s.Next(now)}
+	}
+	return list, err
+}
+
+func (r *campaignRows) Fire(ctx context.Context, id message.ID, tick time.Time) (bool, error) {
+	_, made, err := r.store.Fire(ctx, id, tick, 0)
+	if errors.Is(err, postgres.ErrNoAudience) {
+		_, failed := r.store.FailCampaign(ctx, id, err.Error())
+		err = errors.Join(err, failed)
+	}
+	return made, err
+}
+
+func (r *campaignRows) Ticked(ctx context.Context, d feed.Due) error {
+	return r.store.Ticked(ctx, d.Campaign, d.Last, d.Next)
+}
+
+func (r *campaignRows) Firings(ctx context.Context) ([]feed.Firing, error) {
+	rows, err := r.store.OpenFirings(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r.open = make(map[int32]postgres.OpenFiring, len(rows))
+	list := make([]feed.Firing, len(rows))
+	for i, o := range rows {
+		r.open[o.ID] = o
+		c := o.Of
+		list[i] = feed.Firing{
+			ID: o.ID, Campaign: c.ID, Name: c.Name, Stock: feed.Stock{Account: c.Account, Kind: c.Kind},
+			State: c.State, Until: c.Until, Reason: c.Reason, Weight: c.Spec.Weight, PerSecond: c.Spec.Pace,
+			ChunkSize: postgres.ChunkSize, Busy: o.Busy, Canary: o.Canary, Opens: c.Spec.Calendar.Opens,
+		}
+	}
+	return list, nil
+}
+
+func (r *campaignRows) QueueChunks(ctx context.Context, firing int32, n int) ([]tasks.Chunk, error) {
+	list, err := r.store.QueueChunks(ctx, r.open[firing], n, lookAfter)
+	return chunkTasks(list), err
+}
+
+func chunkTasks(list []postgres.QueuedChunk) []tasks.Chunk {
+	out := make([]tasks.Chunk, len(list))
+	for i, c := range list {
+		out[i] = tasks.Chunk(c)
+	}
+	return out
+}
+
+func (r *campaignRows) Tidy(ctx context.Context, id int32) ([]tasks.Chunk, error) {
+	f := r.open[id]
+	lost, err := r.store.Requeue(ctx, f, lookAfter)
+	if err != nil {
+		return nil, err
+	}
+	_, err = r.store.FreeChunks(ctx, f)
+	if err == nil {
+		err = r.store.SettleChunks(ctx, f, settleAtOnce)
+	}
+	if err == nil && f.Canary {
+		_, err = r.store.CanaryDone(ctx, f)
+	}
+	if err == nil {
+		_, err = r.store.EndFiring(ctx, f)
+	}
+	if err != nil {
+		err = fmt.Errorf("firing %d: %w", id, err)
+	}
+	return chunkTasks(lost), err
+}
+
+func (r *campaignRows) Hold(ctx context.Context, id message.ID, state campaign.State, reason string, until time.Time) error {
+	_, err := r.store.HoldCampaign(ctx, id, state, reason, until)
+	return err
+}
+
+func (r *campaignRows) Free(ctx context.Context, id message.ID) error {
+	_, err := r.store.FreeCampaign(ctx, id)
+	return err
+}
