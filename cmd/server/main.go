@@ -91,9 +91,9 @@ func (runCommand) Run(ctx context.Context, i invocation) error {
 	}
 	log := telemetry.Logger(i.stderr, c.Log.Level, c.Log.Format)
 	telemetry.RedisTo(log)
-	metrics := telemetry.NewServerMetrics()
+	metrics := telemetry.NewServerMetrics(version())
 	err = app.Serve(ctx, c, app.ServeOptions{
-		Log: log, Metrics: metrics.Handler(),
+		Log: log, Metrics: metrics.Handler(), Stores: &metrics.Stores,
 		Ready:     func(address string) { log.Info("listening", "address", address) },
 		Observe:   metrics.Answered,
 		Forwarded: metrics.Forwarded,

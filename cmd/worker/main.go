@@ -2,7 +2,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,19 +11,14 @@ import (
 	"runtime/debug"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/alecthomas/kong"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/hongyan-dispatch/hongyan/internal/app"
 	"github.com/hongyan-dispatch/hongyan/internal/config"
-	"github.com/hongyan-dispatch/hongyan/internal/pipeline"
 	"github.com/hongyan-dispatch/hongyan/internal/postgres"
-	"github.com/hongyan-dispatch/hongyan/internal/reconcile"
 	"github.com/hongyan-dispatch/hongyan/internal/telemetry"
-	"github.com/hongyan-dispatch/hongyan/internal/wechat"
-	"github.com/hongyan-dispatch/hongyan/outcome"
 )
 
 // The exit codes of all commands.
@@ -105,7 +99,7 @@ func (runCommand) Run(ctx context.Context, i invocation) error {
 	}
 	log := telemetry.Logger(i.stderr, c.Log.Level, c.Log.Format)
 	telemetry.RedisTo(log)
-	metrics := telemetry.NewMetrics()
+	metrics := telemetry.NewMetrics(version())
 	ready := func() { log.Info("dispatching", "accounts", len(c.Accounts), "senders", c.Worker.Senders) }
 	watched, err := telemetry.Listen(c.Worker.MetricsListen, metrics)
 	if err != nil {
@@ -116,31 +110,7 @@ func (runCommand) Run(ctx context.Context, i invocation) error {
 	g.Go(func() error { return watched.Run(until) })
 	g.Go(func() error {
 		defer drained()
-		return app.Run(ctx, c, app.Options{
-			Log: log, Version: version(), Ready: ready,
-			Decided: func(a *pipeline.Attempt, o outcome.Outcome, took time.Duration) {
-				m := a.Message
-				metrics.Decided(cmp.Or(a.Account.Name, "unknown"), string(m.Kind), string(m.Lane), string(o.Status), string(o.Reason), took)
-			},
-			Called: func(api string, r wechat.Result) {
-				code := 0
-				if e := r.Error(); e != nil {
-					code = e.Code
-				}
-				metrics.Called(api, r.Class.String(), code, r.Elapsed)
-			},
-			Webhook: func(account, result string, _ time.Duration) { metrics.Webhook(account, result) },
-			Joined: func(j reconcile.Joined) {
-				how := "msgid"
-				switch {
-				case j.Upgraded:
-					how = "proof"
-				case j.Inferred:
-					how = "inferred"
-				}
-				metrics.Joined(j.Account, string(j.Kind), how, j.Lag)
-			},
-		})
+		return app.Run(ctx, c, watchedBy(metrics, app.Options{Log: log, Version: version(), Ready: ready}))
 	})
 	err = g.Wait()
 	if err == nil {

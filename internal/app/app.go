@@ -20,6 +20,7 @@ import (
 	"github.com/hongyan-dispatch/hongyan/internal/ratelimit"
 	"github.com/hongyan-dispatch/hongyan/internal/reconcile"
 	"github.com/hongyan-dispatch/hongyan/internal/tasks"
+	"github.com/hongyan-dispatch/hongyan/internal/telemetry"
 	"github.com/hongyan-dispatch/hongyan/internal/token"
 	"github.com/hongyan-dispatch/hongyan/internal/wechat"
 	"github.com/hongyan-dispatch/hongyan/internal/window"
@@ -38,6 +39,13 @@ type Options struct {
 	Called  func(api string, r wechat.Result)                                // a call that sends was made
 	Joined  func(j reconcile.Joined)                                         // a receipt found its message
 	Webhook func(account, result string, lag time.Duration)                  // an endpoint was told, or not
+	Claimed func(account string, kind message.Kind, granted bool)            // a claim was asked for
+
+	Resolved func(l reconcile.LeftBehind, s outcome.Status) // what a dead worker left got its fate
+	Requeued func(messages int)                             // accepted messages were in no queue
+	Stores   func(list ...telemetry.Store)                  // what to ask whether the worker is ready; none: it stops
+	Tokens   func(ask func() []telemetry.Token)             // whom to ask for the access tokens
+	Fleet    func(f *telemetry.Fleet)                       // a new count; nil: this worker does not count any more
 }
 
 // Run is a worker: it dispatches until ctx ends, then drains and returns.
@@ -156,7 +164,7 @@ func (w *pod) build(ctx context.Context) error {
 	}
 	w.enqueuer = enqueuer
 	w.crew = worker.NewCrew(pipeline.InHand(w.config.Worker.Senders))
-	ledger := ledger{store: w.store, committer: w.committer, accounts: w.accounts, refused: w.refused}
+	ledger := ledger{store: w.store, committer: w.committer, accounts: w.accounts, refused: w.refused, claimed: w.options.Claimed}
 	w.servers = worker.NewServers(w.queue, &worker.Handler{
 		Pipeline: pipeline.New(pipeline.Deps{
 			Recipients: w.refused,
@@ -209,12 +217,24 @@ func (w *pod) run(ctx context.Context) error {
 	front.Go(func() error { return w.keepHouse(serving) })
 	front.Go(func() error { return w.tellWebhooks(serving) })
 	front.Go(func() error { return w.servers.Run(serving) })
-	if w.options.Ready != nil {
-		w.options.Ready()
-	}
+	w.announce(serving)
 	err := front.Wait()
 	stop()
 	return errors.Join(err, loops.Wait())
+}
+
+// announce tells the options' hooks that the worker works, until it is asked to stop.
+func (w *pod) announce(serving context.Context) {
+	if w.options.Tokens != nil {
+		w.options.Tokens(w.tokensNow)
+	}
+	if w.options.Stores != nil {
+		w.options.Stores(storesOf(w.store, w.shared)...)
+		context.AfterFunc(serving, func() { w.options.Stores() })
+	}
+	if w.options.Ready != nil {
+		w.options.Ready()
+	}
 }
 
 func (w *pod) close() {

@@ -18,10 +18,19 @@ type ledger struct {
 	committer *postgres.Committer
 	accounts  accounts
 	refused   *refusals
+	claimed   func(account string, kind message.Kind, granted bool) // optional
 }
 
 // Claim commits the intent to call WeChat. A mass send takes its caps in the same transaction.
 func (l ledger) Claim(ctx context.Context, a *pipeline.Attempt) (pipeline.Claim, error) {
+	c, err := l.claim(ctx, a)
+	if err == nil && l.claimed != nil {
+		l.claimed(a.Account.Name, a.Message.Kind, !c.Refused)
+	}
+	return c, err
+}
+
+func (l ledger) claim(ctx context.Context, a *pipeline.Attempt) (pipeline.Claim, error) {
 	if !fault.Has(fault.Claim) {
 		return pipeline.Claim{Attempt: 1, Intent: time.Now(), FirstIntent: time.Now()}, nil
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/hongyan-dispatch/hongyan/internal/feed"
 	"github.com/hongyan-dispatch/hongyan/internal/ratelimit"
 	"github.com/hongyan-dispatch/hongyan/message"
@@ -26,11 +28,11 @@ const (
 	houseTimeout = 50 * time.Second
 )
 
-// keepHouse makes partitions ahead, forgets what is old, gives back caps that a dead process left, and compares our
-// count of each quota with WeChat's.
+// keepHouse makes partitions ahead, forgets what is old, gives back caps that a dead process left, compares our
+// count of each quota with WeChat's, and counts what the fleet has in hand.
 func (w *pod) keepHouse(ctx context.Context) error {
 	synced := map[ratelimit.Key]time.Time{}
-	work := func(ctx context.Context) error {
+	tidy := func(ctx context.Context) error {
 		tick := time.NewTicker(houseEvery)
 		defer tick.Stop()
 		for {
@@ -44,6 +46,12 @@ func (w *pod) keepHouse(ctx context.Context) error {
 			case <-tick.C:
 			}
 		}
+	}
+	work := func(ctx context.Context) error {
+		var both errgroup.Group
+		both.Go(func() error { return tidy(ctx) })
+		both.Go(func() error { return w.count(ctx) }) // apart: tidying may take long
+		return both.Wait()
 	}
 	return w.store.Lead(ctx, "house", work, func(err error) { w.log.Warn("lead the housekeeping", "error", err) })
 }

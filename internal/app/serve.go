@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 	"github.com/hongyan-dispatch/hongyan/internal/config"
 	"github.com/hongyan-dispatch/hongyan/internal/postgres"
 	"github.com/hongyan-dispatch/hongyan/internal/tasks"
+	"github.com/hongyan-dispatch/hongyan/internal/telemetry"
 	"github.com/hongyan-dispatch/hongyan/internal/window"
 	"github.com/hongyan-dispatch/hongyan/message"
 )
@@ -24,8 +26,9 @@ import (
 // ServeOptions is what the caller of Serve adds to the configuration.
 type ServeOptions struct {
 	Log       *slog.Logger
-	Listener  net.Listener // instead of the configured address
-	Metrics   http.Handler // at /metrics; nil: none
+	Listener  net.Listener      // instead of the configured address
+	Metrics   http.Handler      // at /metrics; nil: none
+	Stores    *telemetry.Stores // answers /readyz; nil: one of its own
 	Ready     func(address string)
 	Observe   func(account, result string, took time.Duration) // a request to the callback was answered
 	Pushed    func(account string, m callback.Meaning)         // a push was recorded
@@ -59,6 +62,7 @@ type server struct {
 	store    *postgres.Store
 	rdb      redis.UniversalClient
 	listener net.Listener
+	stores   *telemetry.Stores
 	pushes   *pushes
 	inbox    *callback.Inbox
 	handler  http.Handler
@@ -102,6 +106,8 @@ func (s *server) open(ctx context.Context) (err error) {
 			s.forwarders = append(s.forwarders, f)
 		}
 	}
+	s.stores = cmp.Or(s.options.Stores, &telemetry.Stores{})
+	s.stores.Watch(storesOf(s.store, s.rdb)...)
 	s.handler = s.routes(door)
 	return nil
 }
@@ -192,30 +198,11 @@ func (s *server) routes(door http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/wechat/{account}", door)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
-	mux.HandleFunc("GET /readyz", s.ready)
+	mux.Handle("GET /readyz", s.stores)
 	if s.options.Metrics != nil {
 		mux.Handle("GET /metrics", s.options.Metrics)
 	}
 	return mux
-}
-
-// readyWithin bounds the question whether the stores answer.
-const readyWithin = 2 * time.Second
-
-func (s *server) ready(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), readyWithin)
-	defer cancel()
-	for _, store := range []struct {
-		name string
-		ping func(context.Context) error
-	}{{"postgres", s.store.Ping}, {"redis", func(ctx context.Context) error { return s.rdb.Ping(ctx).Err() }}} {
-		if err := store.ping(ctx); err != nil {
-			s.log.Warn("not ready", "store", store.name, "error", err)
-			http.Error(w, store.name+" does not answer", http.StatusServiceUnavailable)
-			return
-		}
-	}
-	fmt.Fprintln(w, "ready")
 }
 
 func (s *server) run(ctx context.Context) error {
@@ -239,6 +226,7 @@ func (s *server) run(ctx context.Context) error {
 	})
 	g.Go(func() error {
 		<-serving.Done()
+		s.stores.Watch() // whoever asks sends nothing more here
 		bounded, cancel := context.WithTimeout(base, serverDrain)
 		defer cancel()
 		err := web.Shutdown(bounded)

@@ -12,6 +12,7 @@ import (
 	_ "github.com/golang-migrate/migrate/v4/database/pgx/v5" // the driver of pgx5:// URLs
 	"github.com/golang-migrate/migrate/v4/source"
 	"github.com/golang-migrate/migrate/v4/source/iofs"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/hongyan-dispatch/hongyan/sql"
 )
@@ -64,6 +65,29 @@ func MigrationState(_ context.Context, url string) (have, want uint, dirty bool,
 		return 0, want, false, fmt.Errorf("read migration state: %w", err)
 	}
 	return have, want, dirty, nil
+}
+
+// Migrated says whether the schema is one that this program can work on; the error says what is wrong with it. It asks in
+// the store's own sessions and is cheap: for readiness probes.
+func (s *Store) Migrated(ctx context.Context) error {
+	want, err := wanted()
+	if err != nil {
+		return err
+	}
+	var have int64
+	var dirty bool
+	err = s.pool.QueryRow(ctx, `SELECT version, dirty FROM schema_migrations ORDER BY version DESC LIMIT 1`).Scan(&have, &dirty)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return fmt.Errorf("the schema is empty and needs migration %d", want)
+	case err != nil:
+		return fmt.Errorf("read migration state: %w", err)
+	case dirty:
+		return fmt.Errorf("migration %d was broken off half-way", have)
+	case have < int64(want):
+		return fmt.Errorf("the schema is at migration %d and needs %d", have, want)
+	}
+	return nil
 }
 
 func migrator(url string) (*migrate.Migrate, error) {

@@ -16,7 +16,15 @@ import (
 
 // Metrics is what a worker counts. Its methods may be called concurrently.
 type Metrics struct {
+	Stores Stores // readiness, and as a metric
+
 	registry  *prometheus.Registry
+	fleet     fleet
+	tokens    tokens
+	claims    *prometheus.CounterVec
+	shut      *prometheus.CounterVec
+	resolved  *prometheus.CounterVec
+	requeued  prometheus.Counter
 	decisions *prometheus.CounterVec
 	took      *prometheus.HistogramVec
 	calls     *prometheus.HistogramVec
@@ -26,10 +34,24 @@ type Metrics struct {
 	webhooks  *prometheus.CounterVec
 }
 
-// NewMetrics makes the metrics of a process, with Go's own.
-func NewMetrics() *Metrics {
+// NewMetrics makes the metrics of a worker of a version, with Go's own.
+func NewMetrics(version string) *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
+		claims: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "hongyan_claims_total",
+			Help: "Claims that were asked for right before a call: granted, or refused because the message was decided or is somebody else's.",
+		}, []string{"account", "kind", "result"}),
+		shut: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "hongyan_window_disagreements_total",
+			Help: "Customer-service messages that we thought allowed and WeChat refused with 45015 or 45047: events are missing.",
+		}, []string{"account", "errcode"}),
+		resolved: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "hongyan_resolved_total", Help: "Messages that dead workers left claimed, by what became of them.",
+		}, []string{"account", "kind", "status"}),
+		requeued: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "hongyan_requeued_total", Help: "Accepted messages that were in no queue and were enqueued again.",
+		}),
 		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "hongyan_decisions_total",
 			Help: "Decisions about messages: outcomes, and parkings.",
@@ -39,9 +61,10 @@ func NewMetrics() *Metrics {
 			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 		}, []string{"kind", "lane"}),
 		calls: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "hongyan_wechat_call_seconds", Help: "Calls that send a message, by what is known of them afterwards.",
+			Name:    "hongyan_wechat_call_seconds",
+			Help:    "Calls that send a message, by what is known of them afterwards and what WeChat's errcode means for us.",
 			Buckets: []float64{.025, .05, .1, .2, .3, .5, 1, 2, 5, 10},
-		}, []string{"api", "class"}),
+		}, []string{"api", "class", "answer"}),
 		answers: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "hongyan_wechat_errcodes_total", Help: "Errcodes other than 0 that WeChat answered with.",
 		}, []string{"api", "errcode"}),
@@ -57,7 +80,8 @@ func NewMetrics() *Metrics {
 			Name: "hongyan_webhooks_total", Help: "Tries to tell producers' endpoints: told, failed, disabled.",
 		}, []string{"account", "result"}),
 	}
-	m.registry.MustRegister(m.decisions, m.took, m.calls, m.answers, m.joined, m.lag, m.webhooks,
+	m.registry.MustRegister(&m.Stores, &m.fleet, &m.tokens, build("worker", version),
+		m.claims, m.shut, m.resolved, m.requeued, m.decisions, m.took, m.calls, m.answers, m.joined, m.lag, m.webhooks,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -68,9 +92,46 @@ func (m *Metrics) Decided(account, kind, lane, status, reason string, took time.
 	m.took.WithLabelValues(kind, lane).Observe(took.Seconds())
 }
 
-// Called counts a call to WeChat; errcode 0 is none.
-func (m *Metrics) Called(api, class string, errcode int, took time.Duration) {
-	m.calls.WithLabelValues(api, class).Observe(took.Seconds())
+// build says which program and version this is.
+func build(program, version string) prometheus.Collector {
+	g := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "hongyan_build_info", Help: "Always 1.", ConstLabels: prometheus.Labels{"program": program, "version": version},
+	})
+	g.Set(1)
+	return g
+}
+
+// Fleet takes a new count of what all processes have in hand; nil: somebody else counts.
+func (m *Metrics) Fleet(f *Fleet) { m.fleet.last.Store(f) }
+
+// Tokens says whom to ask for the access tokens of this process.
+func (m *Metrics) Tokens(ask func() []Token) { m.tokens.ask.Store(&ask) }
+
+// Claimed counts a claim.
+func (m *Metrics) Claimed(account, kind string, granted bool) {
+	result := "refused"
+	if granted {
+		result = "granted"
+	}
+	m.claims.WithLabelValues(account, kind, result).Inc()
+}
+
+// WindowShut counts WeChat's refusal of a customer-service message that we thought allowed.
+func (m *Metrics) WindowShut(account string, errcode int) {
+	m.shut.WithLabelValues(account, strconv.Itoa(errcode)).Inc()
+}
+
+// Resolved counts a message that a dead worker left.
+func (m *Metrics) Resolved(account, kind, status string) {
+	m.resolved.WithLabelValues(account, kind, status).Inc()
+}
+
+// Requeued counts messages that were in no queue.
+func (m *Metrics) Requeued(n int) { m.requeued.Add(float64(n)) }
+
+// Called counts a call to WeChat by what it answered: answer is the errcode's meaning, errcode 0 is none.
+func (m *Metrics) Called(api, class, answer string, errcode int, took time.Duration) {
+	m.calls.WithLabelValues(api, class, answer).Observe(took.Seconds())
 	if errcode != 0 {
 		m.answers.WithLabelValues(api, strconv.Itoa(errcode)).Inc()
 	}
@@ -85,7 +146,7 @@ func (m *Metrics) Joined(account, kind, how string, lag time.Duration) {
 // Webhook counts a try to tell an endpoint.
 func (m *Metrics) Webhook(account, result string) { m.webhooks.WithLabelValues(account, result).Inc() }
 
-// A Server answers /metrics and /healthz.
+// A Server answers /metrics, /healthz and /readyz.
 type Server struct {
 	server   *http.Server
 	listener net.Listener // nil: serves nothing
@@ -96,6 +157,7 @@ func Listen(address string, m *Metrics) (*Server, error) {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.Handle("GET /readyz", &m.Stores)
 	s := &Server{server: &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}}
 	if address == "" {
 		return s, nil

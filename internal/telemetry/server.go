@@ -11,6 +11,8 @@ import (
 
 // ServerMetrics is what a server counts. Its methods may be called concurrently.
 type ServerMetrics struct {
+	Stores Stores // readiness, and as a metric
+
 	registry *prometheus.Registry
 	requests *prometheus.CounterVec
 	took     *prometheus.HistogramVec
@@ -19,8 +21,8 @@ type ServerMetrics struct {
 	forwards *prometheus.CounterVec
 }
 
-// NewServerMetrics makes the metrics of a server process, with Go's own.
-func NewServerMetrics() *ServerMetrics {
+// NewServerMetrics makes the metrics of a server of a version, with Go's own.
+func NewServerMetrics(version string) *ServerMetrics {
 	m := &ServerMetrics{
 		registry: prometheus.NewRegistry(),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -42,7 +44,7 @@ func NewServerMetrics() *ServerMetrics {
 			Name: "hongyan_forwards_total", Help: "Requests passed on to the account's own server, by what became of them.",
 		}, []string{"account", "result"}),
 	}
-	m.registry.MustRegister(m.requests, m.took, m.pushes, m.receipts, m.forwards,
+	m.registry.MustRegister(&m.Stores, build("server", version), m.requests, m.took, m.pushes, m.receipts, m.forwards,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

@@ -121,6 +121,33 @@ func (s *Source) Refresh(ctx context.Context, app message.AppID, refused wechat.
 	return a.replace(ctx, refused)
 }
 
+// A Standing is how an account's token stands in this process.
+type Standing struct {
+	Made time.Time     // by Redis' clock; zero: not known
+	Left time.Duration // until it ends; 0: there is none
+}
+
+// firstMillis tells the milliseconds of a clock from a number that a process without Redis counted by itself: a generation
+// is not below the clock when it is stored, see store.lua.
+const firstMillis = 1e12
+
+// Standing asks nobody.
+func (s *Source) Standing(app message.AppID, now time.Time) Standing {
+	a, ok := s.accounts[app]
+	if !ok {
+		return Standing{}
+	}
+	h := a.held.Load()
+	if !h.good(now) {
+		return Standing{}
+	}
+	st := Standing{Left: h.token.ExpiresAt.Sub(now)}
+	if h.token.Gen > firstMillis {
+		st.Made = time.UnixMilli(h.token.Gen)
+	}
+	return st
+}
+
 // Run renews tokens before they end, until ctx is done. Without it they are renewed when they have ended.
 func (s *Source) Run(ctx context.Context) error {
 	var all sync.WaitGroup
