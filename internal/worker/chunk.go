@@ -194,9 +194,13 @@ func (r *run) turn(hand chan struct{}) bool {
 		}
 	}
 	select {
-	case hand <- struct{}{}:
-	case <-r.ctx.Done():
-		return false
+	case hand <- struct{}{}: // the usual case, which costs a fifth of the other
+	default:
+		select {
+		case hand <- struct{}{}:
+		case <-r.ctx.Done():
+			return false
+		}
 	}
 	if r.ctx.Err() != nil {
 		<-hand
