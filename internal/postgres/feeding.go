@@ -164,7 +164,7 @@ func (s *Store) settleChunk(ctx context.Context, c Chunk, cancelled bool) error 
 		return err
 	}
 	if live > 0 { // to the end of the line
-		_, err = s.pool.Exec(ctx, `UPDATE chunk SET until = now() WHERE firing = $1 AND no = $2 AND state = 'settling'`, c.Firing, c.No)
+		_, err = s.pool.Exec(ctx, `UPDATE chunk SET until = now(), tally = $3 WHERE firing = $1 AND no = $2 AND state = 'settling'`, c.Firing, c.No, tally)
 		return err
 	}
 	_, err = s.pool.Exec(ctx, `UPDATE chunk SET state = 'done', tally = $3 WHERE firing = $1 AND no = $2 AND state = 'settling'`, c.Firing, c.No, tally)

@@ -1,0 +1,102 @@
+package postgres
+
+import (
+	"bytes"
+	"encoding/csv"
+	"errors"
+	"maps"
+	"testing"
+	"time"
+
+	"github.com/hongyan-dispatch/hongyan/internal/campaign"
+	"github.com/hongyan-dispatch/hongyan/message"
+	"github.com/hongyan-dispatch/hongyan/outcome"
+)
+
+// sendChunk sends the next chunk's messages: every third is refused.
+func (b *bundle) sendChunk(c *Committer, id message.ID) *Chunk {
+	b.Helper()
+	run := b.take(b.queue(id, 1)[0])
+	for _, r := range b.recipients(run) {
+		m, o := letter(run, r), sent(int64(r.N))
+		if r.N%3 == 0 {
+			o = outcome.Outcome{Status: outcome.Failed, Reason: outcome.RefusedRecipient, ErrCode: 43004, ErrMsg: "require \"subscribe\", hint"}
+		}
+		b.settle(c, m, b.claim(c, m, message.ID{}), o, Effects{})
+	}
+	return run
+}
+
+func (b *bundle) wantProgress(id message.ID, waiting int, want Tally) Progress {
+	b.Helper()
+	p, err := b.store.CampaignProgress(b.ctx, id.String())
+	if err != nil {
+		b.Fatal(err)
+	}
+	if p.Waiting != waiting || !maps.Equal(p.Outcomes, want) {
+		b.Errorf("%d wait and outcomes are %v, want %d and %v", p.Waiting, p.Outcomes, waiting, want)
+	}
+	return p
+}
+
+func TestProgressRetryAndExport(t *testing.T) {
+	b := setup(t)
+	c := b.committer(CommitterOptions{})
+	draft := b.draft(nil)
+	b.audience(draft, 7)
+	if p := b.wantProgress(draft, 0, Tally{}); p.Total != 7 || p.Firings != 0 {
+		t.Errorf("a draft's progress is %+v", p)
+	}
+
+	id, _ := b.started(406, nil)
+	b.wantProgress(id, 406, Tally{})
+	run := b.sendChunk(c, id)
+	halfway := Tally{"sent": 134, "failed refused_recipient": 66}
+	b.wantProgress(id, 206, halfway) // by its messages
+	b.ok(b.store.EndChunk(b.ctx, run, halfway))
+	b.wantProgress(id, 206, halfway) // by its tally
+	for range 2 {
+		run := b.sendChunk(c, id)
+		b.ok(b.store.EndChunk(b.ctx, run, nil))
+	}
+	o := b.open(id)
+	b.ok(b.store.SettleChunks(b.ctx, o, 10))
+	if ended, err := b.store.EndFiring(b.ctx, o); !ended || err != nil {
+		t.Fatalf("ended %v, %v", ended, err)
+	}
+	if p := b.wantProgress(id, 0, Tally{"sent": 271, "failed refused_recipient": 135}); p.EndedAt.IsZero() || p.Total != 406 || p.Firings != 1 || p.Campaign.State != campaign.Done {
+		t.Errorf("progress at the end is %+v", p)
+	}
+
+	if _, err := b.store.RetryFailed(b.ctx, id, []string{"failed"}, []string{"refused_request"}, time.Now()); !errors.Is(err, ErrNothingToRetry) {
+		t.Errorf("retry for a reason that nobody has: %v", err)
+	}
+	f, err := b.store.RetryFailed(b.ctx, id, []string{"failed"}, nil, time.Now())
+	b.ok(err)
+	if f.Total != 135 {
+		t.Errorf("%d recipients are tried again, want 135", f.Total)
+	}
+	b.wantCampaign(id, campaign.Running, "")
+	retried := b.recipients(b.take(b.queue(id, 1)[0]))
+	if r := retried[1]; len(retried) != 135 || r.N != 2 || r.OpenID != "oAudience0000000000000000006" || r.Vars[0] != "name 6" {
+		t.Errorf("%d recipients, the second is %+v", len(retried), retried[1])
+	}
+
+	var text bytes.Buffer
+	b.ok(b.store.ExportOutcomes(b.ctx, id, &text))
+	lines, err := csv.NewReader(&text).ReadAll()
+	b.ok(err)
+	if len(lines) != 407 || lines[0][2] != "openid" {
+		t.Fatalf("%d lines, the first %v", len(lines), lines[0])
+	}
+	got := Tally{}
+	for i, l := range lines[1:] {
+		got[l[4]]++
+		if i == 2 && (l[1] != "3" || l[2] != "oAudience0000000000000000003" || l[5] != "refused_recipient" || l[6] != "43004" || l[7] != "require \"subscribe\", hint") {
+			t.Errorf("line 3 is %v", l)
+		}
+	}
+	if want := (Tally{"sent": 271, "failed": 135}); !maps.Equal(got, want) {
+		t.Errorf("the export counts %v, want %v", got, want)
+	}
+}
