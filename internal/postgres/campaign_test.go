@@ -246,3 +246,60 @@ func TestATickFiresOnce(t *testing.T) {
 		t.Errorf("followed up to %v, next %v, want %v and %v", c.LastTick, c.NextTick, tick, next)
 	}
 }
+
+// Five schedulers whose clocks differ by seconds, one of which dies now and then between a firing and the schedule's
+// moving on: a hundred ticks are a hundred firings.
+func TestFiveSchedulersFireAHundredTicksOnce(t *testing.T) {
+	b := setup(t)
+	id := b.draft(nil)
+	b.audience(id, 1)
+	const ticks = 100
+	base := time.Now().Truncate(time.Second)
+	if _, err := b.store.StartCampaign(b.ctx, id, base, base.Add(time.Second)); err != nil {
+		b.Fatal(err)
+	}
+	next := func(after time.Time) time.Time {
+		if n := after.Truncate(time.Second).Add(time.Second); n.Sub(base) <= ticks*time.Second {
+			return n
+		}
+		return time.Time{}
+	}
+	schedule := func(now time.Time, dies func() bool) error {
+		due, err := b.store.DueCampaigns(b.ctx, now)
+		if err != nil {
+			return err
+		}
+		for _, c := range due {
+			for tick := next(c.LastTick); !tick.IsZero() && !tick.After(now); tick = next(tick) {
+				if _, _, err := b.store.Fire(b.ctx, c.ID, tick, 0); err != nil {
+					return err
+				}
+			}
+			if dies() {
+				return nil
+			}
+			if err := b.store.Ticked(b.ctx, c.ID, now, next(now)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	var wg sync.WaitGroup
+	for n := range 5 {
+		wg.Go(func() {
+			skew := time.Duration(n-2) * 700 * time.Millisecond
+			for at := time.Duration(0); at < (ticks+5)*time.Second; at += 600 * time.Millisecond {
+				if err := schedule(base.Add(at+skew), func() bool { return int(at/time.Millisecond)%7 == n }); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if n := b.count(`SELECT count(DISTINCT tick) FROM firing`); n != ticks || b.count(`SELECT count(*) FROM firing`) != ticks {
+		t.Errorf("%d firings of %d ticks, want %d", b.count(`SELECT count(*) FROM firing`), n, ticks)
+	}
+	if c := b.wantCampaign(id, campaign.Running, ""); !c.NextTick.IsZero() {
+		t.Errorf("after its last tick the next is %v", c.NextTick)
+	}
+}
