@@ -146,6 +146,38 @@ func TestACampaignStopsAndGoesOn(t *testing.T) {
 	}
 }
 
+func TestCampaignsSpareTheirUsers(t *testing.T) {
+	t.Parallel()
+	const n = 300
+	f := newFleet(t, swiftShop())
+	s := f.ledger()
+	f.start(2)
+	t.Run("three at once, two a week", func(t *testing.T) {
+		for i := range 3 {
+			f.startCampaign(s, f.campaign(s, n, func(c *campaign.Spec) {
+				c.Cap = campaign.FrequencyCap{Messages: 2, Per: "week"}
+				c.Body = json.RawMessage(fmt.Sprintf(`{"template_id":"order_paid","data":{"thing2":{"value":"%d {{.name}}"}}}`, i))
+			}))
+		}
+		f.await(90*time.Second, map[string]int{"sent": 2 * n, "skipped frequency_cap": n}, "campaign_id IS NOT NULL")
+		for i := range n {
+			if got := f.number(`SELECT count(*)::int FROM outcomes WHERE recipient = $1 AND status = 'sent'`, string(user(i))); got != 2 {
+				t.Errorf("user %d got %d, want 2", i, got)
+			}
+		}
+	})
+	t.Run("two at once with the same content", func(t *testing.T) {
+		before := f.sim.AcceptedTotal()
+		for range 2 {
+			f.startCampaign(s, f.campaign(s, n, func(c *campaign.Spec) { c.Dedupe = true }))
+		}
+		f.await(90*time.Second, map[string]int{"sent": 3 * n, "skipped frequency_cap": n, "skipped duplicate": n}, "campaign_id IS NOT NULL")
+		if sent := f.sim.AcceptedTotal() - before; sent != n {
+			t.Errorf("%d were sent, want %d", sent, n)
+		}
+	})
+}
+
 // standsStill waits until nothing is sent for two seconds: pods look at a campaign each second.
 func (f *fleet) standsStill() {
 	f.Helper()

@@ -181,7 +181,7 @@ func (w *pod) build(ctx context.Context) error {
 		Ledger:   ledger,
 		Accounts: w.accounts,
 		Chunks: &chunks{
-			store: w.store, pod: w.pod.ID, accounts: w.accounts, senders: w.config.Worker.Senders, quota: w.quota, paces: &w.paces, log: w.log,
+			store: w.store, pod: w.pod.ID, accounts: w.accounts, senders: w.config.Worker.Senders, quota: w.quota, paces: &w.paces, users: users{w.shared}, log: w.log,
 		},
 		Retention: w.config.Retention.Messages,
 		Observe:   w.options.Decided,

@@ -27,6 +27,8 @@ func (w *pod) campaigns(ctx context.Context) error {
 const (
 	// lookAfter is how long a chunk may wait in the queue before it is looked for.
 	lookAfter = 10 * time.Second
+	// What a paused campaign has parked, and is due within putOffFrom, is put off: the pause may end at any time.
+	putOffFrom, putOffFor = 5 * time.Second, 30 * time.Second
 	// settleAtOnce is how many chunks are counted in one look.
 	settleAtOnce = 200
 )
@@ -98,7 +100,12 @@ func (r *campaignRows) Tidy(ctx context.Context, id int32) ([]tasks.Chunk, error
 	if err != nil {
 		return nil, err
 	}
-	_, err = r.store.FreeChunks(ctx, f)
+	if f.Of.State == campaign.Paused {
+		err = r.store.PutOffParked(ctx, f, putOffFrom, putOffFor)
+	}
+	if err == nil {
+		_, err = r.store.FreeChunks(ctx, f)
+	}
 	if err == nil {
 		err = r.store.SettleChunks(ctx, f, settleAtOnce)
 	}

@@ -37,6 +37,7 @@ type chunks struct {
 	senders  int
 	quota    *ratelimit.Quota
 	paces    *paces
+	users    users
 	log      *slog.Logger
 
 	mu      sync.Mutex
@@ -53,9 +54,17 @@ type firing struct {
 type chunkRun struct {
 	*postgres.Chunk
 	*firing
+	release func() // of what Letters holds; nil: nothing
 }
 
-func held(c *worker.Chunk) chunkRun { return c.Held.(chunkRun) }
+func held(c *worker.Chunk) *chunkRun { return c.Held.(*chunkRun) }
+
+// over gives back what the run holds beside its chunk.
+func (r *chunkRun) over() {
+	if r.release != nil {
+		r.release()
+	}
+}
 
 func (c *chunks) Take(ctx context.Context, id, no int32) (*worker.Chunk, error) {
 	taken, err := c.store.TakeChunk(ctx, id, no, c.pod, chunkLease)
@@ -80,7 +89,7 @@ func (c *chunks) Take(ctx context.Context, id, no int32) (*worker.Chunk, error) 
 		Campaign: taken.Campaign, Kind: spec.Kind, State: taken.State, First: taken.Fence == 1,
 		Flow:   a.Name + " " + string(spec.Kind),
 		Hand:   int(min(max(math.Ceil(pace), 2), float64(pipeline.InHand(c.senders)))),
-		StopAt: stopAt, Held: chunkRun{taken, f},
+		StopAt: stopAt, Held: &chunkRun{Chunk: taken, firing: f},
 	}, nil
 }
 
@@ -129,7 +138,10 @@ func (c *chunks) Letters(ctx context.Context, ch *worker.Chunk) ([]worker.Letter
 			arena = make([]byte, 0, (len(arena)+16)*len(recipients))
 		}
 	}
-	return list, nil
+	if spec := run.campaign.Spec; !ch.State.Ended() && len(list) > 0 && (spec.Cap.Messages > 0 || spec.Dedupe) {
+		run.release, err = c.sparing(ctx, spec, list, time.Now())
+	}
+	return list, err
 }
 
 // paceWait is how long one question for a campaign's pace waits.
@@ -160,6 +172,7 @@ func (c *chunks) Keep(ctx context.Context, ch *worker.Chunk) (campaign.State, er
 
 func (c *chunks) GiveBack(ctx context.Context, ch *worker.Chunk, h worker.Hold) error {
 	run := held(ch)
+	run.over()
 	if time.Until(h.Until) >= holdFrom {
 		if _, err := c.store.HoldCampaign(ctx, run.Campaign, campaign.Throttled, h.Reason, h.Until); err != nil {
 			return err
@@ -169,7 +182,9 @@ func (c *chunks) GiveBack(ctx context.Context, ch *worker.Chunk, h worker.Hold) 
 }
 
 func (c *chunks) End(ctx context.Context, ch *worker.Chunk, tally map[string]int) error {
-	return c.store.EndChunk(ctx, held(ch).Chunk, tally)
+	run := held(ch)
+	run.over()
+	return c.store.EndChunk(ctx, run.Chunk, tally)
 }
 
 func (c *chunks) Stop(ctx context.Context, ch *worker.Chunk, reason string) error {

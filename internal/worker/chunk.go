@@ -29,10 +29,12 @@ type Chunk struct {
 	Held     any            // the ledger's own handle of the run
 }
 
-// A Letter is a recipient's message; Err says why it cannot be written.
+// A Letter is a recipient's message.
 type Letter struct {
 	*message.Message
-	Err error
+	Err   error           // why it cannot be written
+	Skip  outcome.Outcome // decided already: the recipient is to be spared
+	Later bool            // another campaign has the recipient in hand: left to the next run
 }
 
 // A Hold says why a campaign cannot go on by itself before a time.
@@ -163,8 +165,14 @@ func (r *run) all(letters []Letter, each func(Letter)) {
 	var wg sync.WaitGroup
 	hand := r.hand()
 	ends := time.Now().Add(slice)
+	busy := 0
 	for i, l := range letters {
-		if time.Now().After(ends) || !r.turn(hand) {
+		if l.Later {
+			busy++
+			r.leave(1)
+			continue
+		}
+		if time.Now().After(ends) || !r.turn(l, hand) {
 			r.leave(len(letters) - i)
 			break
 		}
@@ -183,11 +191,20 @@ func (r *run) all(letters []Letter, each func(Letter)) {
 		}
 	}
 	wg.Wait()
+	if busy > 0 && busy == len(letters) { // it would only find them so again
+		select {
+		case <-time.After(busyWait):
+		case <-r.ctx.Done():
+		}
+	}
 }
 
-// turn waits until one more message may be taken in hand; false: none may.
-func (r *run) turn(hand chan struct{}) bool {
-	if r.chunk.State == campaign.Running {
+// busyWait is how long a run waits whose recipients are all in other hands.
+const busyWait = time.Second
+
+// turn waits until the letter may be taken in hand; false: none may. One that is not to be sent waits for no pace.
+func (r *run) turn(l Letter, hand chan struct{}) bool {
+	if r.chunk.State == campaign.Running && l.Err == nil && !l.Skip.Decided() {
 		if err := r.Chunks.Pace(r.ctx, r.chunk); err != nil {
 			r.halt(err)
 			return false
@@ -226,12 +243,15 @@ func (r *run) leave(n int) {
 func (r *run) send(l Letter) {
 	start := time.Now()
 	a := &pipeline.Attempt{Message: l.Message, Now: start, Patience: patience}
-	if l.Err != nil {
+	switch {
+	case l.Err != nil:
 		r.settled(a, outcome.Outcome{Status: outcome.Failed, Reason: outcome.Invalid, ErrMsg: l.Err.Error()}, start)
 		return
-	}
-	if r.ctx.Err() != nil {
+	case r.ctx.Err() != nil:
 		r.leave(1)
+		return
+	case l.Skip.Decided():
+		r.settled(a, l.Skip, start)
 		return
 	}
 	o, err := r.decide(r.ctx, a)

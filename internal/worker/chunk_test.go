@@ -119,6 +119,20 @@ func TestChunks(t *testing.T) {
 			t.Errorf("settled %v", b.settled)
 		}
 	})
+	t.Run("who is spared, or in another campaign's hands, is not sent to, and takes no pace", func(t *testing.T) {
+		h, s, b := chunkOf(4, always(sent))
+		s.letters[1].Skip = outcome.Outcome{Status: outcome.Skipped, Reason: outcome.FrequencyCap}
+		s.letters[2].Later = true
+		paced := 0
+		s.pace = func(context.Context) error { paced++; return nil }
+		if err := s.run(t.Context(), h); err != nil {
+			t.Fatal(err)
+		}
+		s.want(t, "given back", nil)
+		if o := b.settled[s.letters[1].ID]; len(b.settled) != 3 || o.Reason != outcome.FrequencyCap || paced != 2 {
+			t.Errorf("settled %v, %d took their pace", b.settled, paced)
+		}
+	})
 	t.Run("what has not ended, or is somebody else's, is counted later", func(t *testing.T) {
 		h, s, b := chunkOf(2, decide(func(_ context.Context, a *pipeline.Attempt) (outcome.Outcome, error) {
 			a.Fate = pipeline.ClaimRefused

@@ -1,0 +1,64 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/hongyan-dispatch/hongyan/message"
+)
+
+// A CampaignSend is a campaign's message that a user got, or may get still.
+type CampaignSend struct {
+	To      message.OpenID
+	At      time.Time // of its last claim
+	Content string    // where it was asked for
+}
+
+// longFiring is how much older than its sending a message's id may be: a firing's messages are all of its start.
+const longFiring = 14 * 24 * time.Hour
+
+// CampaignSends lists what campaigns have sent to these users of an account since a time. What was claimed and may
+// still be sent counts.
+func (s *Store) CampaignSends(ctx context.Context, account string, users []message.OpenID, since time.Time, content bool) ([]CampaignSend, error) {
+	id, err := s.accountID(ctx, account)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := s.pool.Query(ctx, `
+		SELECT b.recipient, m.intent_at, CASE WHEN @content::bool THEN b.content ELSE '' END
+		FROM message_body b JOIN message m ON m.id = b.id
+		WHERE b.recipient = ANY (@users::text[]) AND b.id >= @from::uuid AND m.id >= @from::uuid
+			AND m.account = @account AND m.firing > 0 AND m.claim > 0 AND m.intent_at >= @since
+			AND m.state IN ('accepted', 'parked', 'sending', 'sent', 'unknown')`, pgx.NamedArgs{
+		"content": content, "users": users, "from": [16]byte(message.FirstID(since.Add(-longFiring))), "account": id, "since": since,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read what users got: %w", err)
+	}
+	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[CampaignSend])
+	if err != nil {
+		return nil, fmt.Errorf("read what users got: %w", err)
+	}
+	return list, nil
+}
+
+// PutOffParked keeps what a paused campaign has parked from being released: what is due soon is due later.
+func (s *Store) PutOffParked(ctx context.Context, f OpenFiring, soon, later time.Duration) error {
+	id, err := s.accountID(ctx, f.Of.Account)
+	if err != nil {
+		return err
+	}
+	_, err = s.pool.Exec(ctx, `
+		UPDATE parked p SET due_at = now() + @later::interval
+		WHERE p.account = @account AND p.kind = @kind::text::message_kind AND p.lane IN ('urgent', 'normal', 'bulk') AND p.due_at <= now() + @soon::interval
+			AND EXISTS (SELECT FROM message m WHERE m.id = p.id AND m.firing = @firing)`, pgx.NamedArgs{
+		"account": id, "kind": string(f.Of.Kind), "soon": soon, "later": later, "firing": f.ID,
+	})
+	if err != nil {
+		return fmt.Errorf("put off parked messages: %w", err)
+	}
+	return nil
+}
