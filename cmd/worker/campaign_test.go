@@ -146,6 +146,27 @@ func TestACampaignStopsAndGoesOn(t *testing.T) {
 	}
 }
 
+func TestACampaignOutlivesItsQueue(t *testing.T) {
+	t.Parallel()
+	const n = 3000
+	f := newFleet(t, swiftShop())
+	f.sim.SetLatency(wechattest.Latency{Min: 5 * time.Millisecond, Max: 15 * time.Millisecond})
+	s := f.ledger()
+	id := f.campaign(s, n, func(c *campaign.Spec) { c.Canary = 50 })
+	f.start(2)
+	f.startCampaign(s, id)
+	f.awaitCampaign(30*time.Second, id, campaign.Paused)
+	f.await(10*time.Second, map[string]int{"sent": 50}, "campaign_id = $1", id.String())
+	f.move(s, id, campaign.Resume)
+	eventually(t, time.Minute, "load", func() bool { return f.sim.AcceptedTotal() > n/4 })
+	if err := f.rdb.FlushDB(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	f.await(2*time.Minute, map[string]int{"sent": n}, "campaign_id = $1", id.String())
+	f.awaitCampaign(30*time.Second, id, campaign.Done)
+	f.once(n)
+}
+
 func TestCampaignsSpareTheirUsers(t *testing.T) {
 	t.Parallel()
 	const n = 300

@@ -257,6 +257,9 @@ func TestACanaryGoesFirst(t *testing.T) {
 		t.Fatalf("done before it was sent: %v, %v", done, err)
 	}
 	b.ok(b.store.EndChunk(b.ctx, run, Tally{"sent": 5}))
+	if more := b.queue(id, 1); len(more) > 0 {
+		t.Errorf("before the look %+v are queued", more)
+	}
 	if done, err := b.store.CanaryDone(b.ctx, o); !done || err != nil {
 		t.Fatalf("not done: %v, %v", done, err)
 	}

@@ -61,13 +61,13 @@ type QueuedChunk struct {
 }
 
 // QueueChunks marks up to n waiting chunks of a firing as queued, in order, and returns them for the caller to
-// enqueue. Where the queue loses one it is found again after look.
+// enqueue; of one with a canary, that alone. Where the queue loses one it is found again after look.
 func (s *Store) QueueChunks(ctx context.Context, f OpenFiring, n int, look time.Duration) ([]QueuedChunk, error) {
 	rows, err := s.pool.Query(ctx, `
-		WITH next AS (SELECT firing, no FROM chunk WHERE firing = $1 AND state = 'waiting' ORDER BY no LIMIT $2 FOR UPDATE SKIP LOCKED)
+		WITH next AS (SELECT firing, no FROM chunk WHERE firing = $1 AND state = 'waiting' AND (no = 0 OR NOT $4) ORDER BY no LIMIT $2 FOR UPDATE SKIP LOCKED)
 		UPDATE chunk AS k SET state = 'queued', fence = k.fence + (k.fence > 0)::int4, until = now() + $3::interval
 		FROM next WHERE k.firing = next.firing AND k.no = next.no
-		RETURNING k.firing, k.no, k.fence`, f.ID, n, look)
+		RETURNING k.firing, k.no, k.fence`, f.ID, n, look, f.Canary)
 	if err != nil {
 		return nil, fmt.Errorf("queue chunks: %w", err)
 	}
