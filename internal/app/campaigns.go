@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/hongyan-dispatch/hongyan/internal/campaign"
 	"github.com/hongyan-dispatch/hongyan/internal/feed"
 	"github.com/hongyan-dispatch/hongyan/internal/postgres"
@@ -17,7 +19,7 @@ import (
 func (w *pod) campaigns(ctx context.Context) error {
 	work := func(ctx context.Context) error { // a new term begins with a new memory
 		f := &feed.Feeder{
-			Campaigns: &campaignRows{store: w.store}, Gates: w.board, Queue: w.enqueuer, Flows: w.accounts.flows, Log: w.log,
+			Campaigns: &campaignRows{store: w.store, rdb: w.shared}, Gates: w.board, Queue: w.enqueuer, Flows: w.accounts.flows, Log: w.log,
 		}
 		return f.Run(ctx)
 	}
@@ -25,8 +27,8 @@ func (w *pod) campaigns(ctx context.Context) error {
 }
 
 const (
-	// lookAfter is how long a chunk may wait in the queue before it is looked for.
-	lookAfter = 10 * time.Second
+	// lookAfter is how long a chunk has waited in the queue when it is looked for there.
+	lookAfter = 3 * time.Second
 	// What a paused campaign has parked, and is due within putOffFrom, is put off: the pause may end at any time.
 	putOffFrom, putOffFor = 5 * time.Second, 30 * time.Second
 	// settleAtOnce is how many chunks are counted in one look.
@@ -36,6 +38,7 @@ const (
 // campaignRows are the campaigns' rows as the feeder sees them.
 type campaignRows struct {
 	store *postgres.Store
+	rdb   redis.UniversalClient
 	open  map[int32]postgres.OpenFiring // as last read
 }
 
@@ -96,7 +99,7 @@ func chunkTasks(list []postgres.QueuedChunk) []tasks.Chunk {
 
 func (r *campaignRows) Tidy(ctx context.Context, id int32) ([]tasks.Chunk, error) {
 	f := r.open[id]
-	lost, err := r.store.Requeue(ctx, f, lookAfter)
+	lost, err := r.lost(ctx, f)
 	if err != nil {
 		return nil, err
 	}
@@ -119,6 +122,25 @@ func (r *campaignRows) Tidy(ctx context.Context, id int32) ([]tasks.Chunk, error
 		err = fmt.Errorf("firing %d: %w", id, err)
 	}
 	return chunkTasks(lost), err
+}
+
+// lost makes the next runs of chunks that the queue has lost.
+func (r *campaignRows) lost(ctx context.Context, f postgres.OpenFiring) ([]postgres.QueuedChunk, error) {
+	long, err := r.store.LongQueued(ctx, f)
+	if err != nil || len(long) == 0 {
+		return nil, err
+	}
+	gone, err := tasks.ChunksGone(ctx, r.rdb, chunkTasks(long))
+	if err != nil {
+		return nil, err
+	}
+	var lost []postgres.QueuedChunk
+	for i, c := range long {
+		if gone[i] {
+			lost = append(lost, c)
+		}
+	}
+	return r.store.Requeue(ctx, f, lost, lookAfter)
 }
 
 func (r *campaignRows) Hold(ctx context.Context, id message.ID, state campaign.State, reason string, until time.Time) error {

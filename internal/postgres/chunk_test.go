@@ -213,14 +213,19 @@ func TestQueuedChunksThatAreLostComeBack(t *testing.T) {
 	b := setup(t)
 	id, _ := b.started(300, nil)
 	queued := b.queue(id, 5)
-	if list, err := b.store.Requeue(b.ctx, b.open(id), time.Minute); err != nil || len(list) > 0 {
+	if list, err := b.store.LongQueued(b.ctx, b.open(id)); err != nil || len(list) > 0 {
 		t.Fatalf("queued just now, and looked for: %v, %v", list, err)
 	}
 	_, err := b.store.pool.Exec(b.ctx, `UPDATE chunk SET until = now() WHERE no = 2`)
 	b.ok(err)
-	lost, err := b.store.Requeue(b.ctx, b.open(id), time.Minute)
+	long, err := b.store.LongQueued(b.ctx, b.open(id))
+	b.ok(err)
+	lost, err := b.store.Requeue(b.ctx, b.open(id), long, time.Minute)
 	if err != nil || len(lost) != 1 || lost[0].No != 2 || lost[0].Run == queued[1].Run {
 		t.Fatalf("lost are %+v, %v, queued were %+v", lost, err, queued)
+	}
+	if again, err := b.store.Requeue(b.ctx, b.open(id), long, time.Minute); err != nil || len(again) > 0 {
+		t.Errorf("what was queued again is queued once more: %v, %v", again, err)
 	}
 	if b.take(queued[1]) == nil || b.take(lost[0]) != nil {
 		t.Error("of two tasks of a chunk not exactly the first ran")

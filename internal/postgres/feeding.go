@@ -85,22 +85,41 @@ func collectQueued(rows pgx.Rows, account string, kind message.Kind) ([]QueuedCh
 	})
 }
 
-// Requeue returns queued chunks of a firing that no worker has taken in time: their queue may have lost them. They
-// come under another run, so that what is left of the last is not taken for them; should it still come, one of the
-// two finds nothing to do.
-func (s *Store) Requeue(ctx context.Context, f OpenFiring, look time.Duration) ([]QueuedChunk, error) {
+// LongQueued lists queued chunks of a firing that no worker has taken in time: their queue may have lost them.
+func (s *Store) LongQueued(ctx context.Context, f OpenFiring) ([]QueuedChunk, error) {
+	rows, err := s.pool.Query(ctx, `SELECT firing, no, fence FROM chunk
+		WHERE firing = $1 AND state IN ('queued', 'running', 'settling') AND state = 'queued' AND until < now() ORDER BY no`, f.ID)
+	if err == nil {
+		var list []QueuedChunk
+		if list, err = collectQueued(rows, f.Of.Account, f.Of.Kind); err == nil {
+			return list, nil
+		}
+	}
+	return nil, fmt.Errorf("look for lost chunks: %w", err)
+}
+
+// Requeue makes the next runs of queued chunks that their queue has lost. They come under another run, so that what is
+// left of the last is not taken for them; should it still come, one of the two finds nothing to do.
+func (s *Store) Requeue(ctx context.Context, f OpenFiring, lost []QueuedChunk, look time.Duration) ([]QueuedChunk, error) {
+	if len(lost) == 0 {
+		return nil, nil
+	}
+	var no, run []int32
+	for _, c := range lost {
+		no, run = append(no, c.No), append(run, c.Run)
+	}
 	rows, err := s.pool.Query(ctx, `
-		UPDATE chunk SET fence = fence + 1, until = now() + $2::interval
-		WHERE firing = $1 AND state IN ('queued', 'running', 'settling') AND state = 'queued' AND until < now()
-		RETURNING firing, no, fence`, f.ID, look)
-	if err != nil {
-		return nil, fmt.Errorf("look for lost chunks: %w", err)
+		UPDATE chunk k SET fence = k.fence + 1, until = now() + $4::interval
+		FROM unnest($2::int4[], $3::int4[]) AS l (no, run)
+		WHERE k.firing = $1 AND k.no = l.no AND k.fence = l.run AND k.state = 'queued'
+		RETURNING k.firing, k.no, k.fence`, f.ID, no, run, look)
+	if err == nil {
+		var list []QueuedChunk
+		if list, err = collectQueued(rows, f.Of.Account, f.Of.Kind); err == nil {
+			return list, nil
+		}
 	}
-	list, err := collectQueued(rows, f.Of.Account, f.Of.Kind)
-	if err != nil {
-		return nil, fmt.Errorf("look for lost chunks: %w", err)
-	}
-	return list, nil
+	return nil, fmt.Errorf("queue lost chunks: %w", err)
 }
 
 // MaxLost is how many runs of a chunk may end with their worker's death before its campaign pauses.

@@ -1,10 +1,12 @@
 package tasks
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 
 	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/hongyan-dispatch/hongyan/message"
 )
@@ -19,6 +21,9 @@ type Chunk struct {
 	Kind       message.Kind
 }
 
+func (c Chunk) queue() string  { return QueueOf(c.Kind, message.Bulk, c.Account) }
+func (c Chunk) taskID() string { return fmt.Sprintf("chunk:%d:%d:%d", c.Firing, c.No, c.Run) }
+
 // chunkVersion is the first byte of the payload: version, then firing and no as varints.
 const chunkVersion = 1
 
@@ -27,11 +32,31 @@ func EncodeChunk(c Chunk) *asynq.Task {
 	payload := binary.AppendUvarint([]byte{chunkVersion}, uint64(uint32(c.Firing)))
 	payload = binary.AppendUvarint(payload, uint64(uint32(c.No)))
 	return asynq.NewTask(TypeChunk, payload,
-		asynq.TaskID(fmt.Sprintf("chunk:%d:%d:%d", c.Firing, c.No, c.Run)),
-		asynq.Queue(QueueOf(c.Kind, message.Bulk, c.Account)),
+		asynq.TaskID(c.taskID()),
+		asynq.Queue(c.queue()),
 		asynq.MaxRetry(maxRetry),
 		asynq.Timeout(taskTimeout),
 	)
+}
+
+// ChunksGone says of each chunk whether its task will never run by itself, as [Lookup.Gone] says it of parcels.
+func ChunksGone(ctx context.Context, rdb redis.UniversalClient, chunks []Chunk) ([]bool, error) {
+	tasks := make([]*redis.SliceCmd, len(chunks))
+	_, err := rdb.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+		for i, c := range chunks {
+			tasks[i] = pipe.HMGet(ctx, Place{Queue: c.queue()}.key("t:"+c.taskID()), "state", "msg")
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("look up chunks: %w", err)
+	}
+	gone := make([]bool, len(chunks))
+	for i, t := range tasks {
+		state, payload := t.Val()[0], t.Val()[1]
+		gone[i] = state == nil || payload == nil || state == "archived" || state == "completed"
+	}
+	return gone, nil
 }
 
 // DecodeChunk reads the firing and the number of a chunk:send task; its error wraps a *[Rejected].

@@ -3,6 +3,7 @@ package tasks
 import (
 	"errors"
 	"math"
+	"slices"
 	"testing"
 
 	"github.com/hibiken/asynq"
@@ -60,6 +61,10 @@ func TestChunksAreEnqueuedOnce(t *testing.T) {
 	chunks[0].Run = 1 // comes again
 	if errs := e.EnqueueChunks(t.Context(), chunks[:1]); errs[0] != nil {
 		t.Error(errs[0])
+	}
+	missing := Chunk{Firing: 1, No: 3, Account: "shop", Kind: message.Template}
+	if gone, err := ChunksGone(t.Context(), rdb, append(chunks, missing)); err != nil || !slices.Equal(gone, []bool{false, false, true}) {
+		t.Errorf("gone are %v, %v, want the third", gone, err)
 	}
 	info, err := asynq.NewInspectorFromRedisClient(rdb).GetQueueInfo(QueueOf(message.Template, message.Bulk, "shop"))
 	if err != nil || info.Pending != 3 {
