@@ -94,6 +94,21 @@ func (e *environment) imports(ctx context.Context, rounds int, r *Report) error 
 	return nil
 }
 
+// runCampaign starts a campaign of n.
+func (e *environment) runCampaign(ctx context.Context, n int) error {
+	s, err := postgres.Open(ctx, e.stack.DatabaseURL(), postgres.Options{Name: "bench"})
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	id, err := e.campaignOf(ctx, s, n)
+	if err != nil {
+		return err
+	}
+	_, err = s.StartCampaign(ctx, id, time.Now(), time.Time{})
+	return err
+}
+
 // measureCampaign measures a campaign from its start to its last outcome.
 func (e *environment) measureCampaign(ctx context.Context, n int, config string) (Run, error) {
 	s, err := postgres.Open(ctx, e.stack.DatabaseURL(), postgres.Options{Name: "bench"})

@@ -26,16 +26,28 @@ func urgent(ctx context.Context, e *environment, _ int, r *Report) error {
 	if e.flags.Quick {
 		count = 40
 	}
-	for _, subject := range []string{naive, batches} {
+	for _, s := range []struct {
+		subject   string
+		perSecond int
+		beside    string
+	}{
+		{naive, perSecond, "bulk at 200/s"},
+		{batches, perSecond, "bulk at 200/s"},
+		{chunked, perSecond, "bulk at 200/s"},
+		{chunked, 1_000_000, "full campaign rate"},
+	} {
+		if !e.flags.measures(s.subject) {
+			continue
+		}
 		if err := e.reset(ctx, 0); err != nil {
 			return err
 		}
-		waits, err := e.urgentWaits(ctx, subject, latency, perSecond, count)
+		waits, err := e.urgentWaits(ctx, s.subject, latency, s.perSecond, count)
 		if err != nil {
-			return fmt.Errorf("%s: %w", subject, err)
+			return fmt.Errorf("%s: %w", s.subject, err)
 		}
-		r.add("urgent p50 beyond API latency, bulk at 200/s: "+subject, percentile(waits, 0.50), "ms")
-		r.add("urgent p99 beyond API latency, bulk at 200/s: "+subject, percentile(waits, 0.99), "ms")
+		r.add("urgent p50 beyond API latency, "+s.beside+": "+s.subject, percentile(waits, 0.50), "ms")
+		r.add("urgent p99 beyond API latency, "+s.beside+": "+s.subject, percentile(waits, 0.99), "ms")
 	}
 	return nil
 }
@@ -137,7 +149,11 @@ func (e *environment) saturate(ctx context.Context, subject string, perSecond in
 			_, err := producer.Enqueue(ctx, m)
 			return err
 		}
-		if err := enqueueBatches(ctx, producer, messages(bulk, false, message.Bulk)); err != nil {
+		fill := func() error { return enqueueBatches(ctx, producer, messages(bulk, false, message.Bulk)) }
+		if subject == chunked {
+			fill = func() error { return e.runCampaign(ctx, 5*bulk) }
+		}
+		if err := fill(); err != nil {
 			return nil, nil, err
 		}
 		path, err := e.configuration(64, perSecond)
