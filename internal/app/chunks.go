@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"math"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -120,28 +122,55 @@ func (c *chunks) firing(ctx context.Context, id int32) (*firing, error) {
 	return f, nil
 }
 
-func (c *chunks) Letters(ctx context.Context, ch *worker.Chunk) ([]worker.Letter, error) {
+func (c *chunks) Letters(ctx context.Context, ch *worker.Chunk) (int, iter.Seq[worker.Letter], error) {
 	run := held(ch)
 	recipients, err := c.store.ChunkRecipients(ctx, run.Chunk)
 	if err != nil {
-		return nil, err
+		return 0, nil, err
 	}
-	list := make([]worker.Letter, len(recipients))
-	var arena []byte
-	for i, r := range recipients {
-		if ch.State.Ended() {
-			list[i].Message = run.composer.Blank(r.N, r.OpenID)
-			continue
-		}
-		list[i].Message, arena, list[i].Err = run.composer.Message(arena, r.N, r.OpenID, r.Vars)
-		if i == 0 { // the others are about as long
-			arena = make([]byte, 0, (len(arena)+16)*len(recipients))
-		}
+	n, letters := len(recipients), run.letters(recipients)
+	if ch.State.Ended() {
+		return n, run.blanks(recipients), nil
 	}
-	if spec := run.campaign.Spec; !ch.State.Ended() && len(list) > 0 && (spec.Cap.Messages > 0 || spec.Dedupe) {
+	if spec := run.campaign.Spec; n > 0 && (spec.Cap.Messages > 0 || spec.Dedupe) {
+		list := slices.Collect(letters)
+		letters = slices.Values(list)
 		run.release, err = c.sparing(ctx, spec, list, time.Now())
 	}
-	return list, err
+	return n, letters, err
+}
+
+// arenaBytes is how much memory some messages' bodies share: one allocation, free when all of them have ended.
+const arenaBytes = 16 << 10
+
+func (r *chunkRun) letters(recipients []postgres.Recipient) iter.Seq[worker.Letter] {
+	return func(yield func(worker.Letter) bool) {
+		var arena []byte
+		last := 0
+		for _, to := range recipients {
+			var l worker.Letter
+			if len(arena)+last > cap(arena) { // the next is about as long
+				arena = make([]byte, 0, arenaBytes)
+			}
+			before := len(arena)
+			l.Message, arena, l.Err = r.composer.Message(arena, to.N, to.OpenID, to.Vars)
+			last = len(arena) - before
+			if !yield(l) {
+				return
+			}
+		}
+	}
+}
+
+// blanks are the letters of a campaign that was cancelled.
+func (r *chunkRun) blanks(recipients []postgres.Recipient) iter.Seq[worker.Letter] {
+	return func(yield func(worker.Letter) bool) {
+		for _, to := range recipients {
+			if !yield(worker.Letter{Message: r.composer.Blank(to.N, to.OpenID)}) {
+				return
+			}
+		}
+	}
 }
 
 // paceWait is how long one question for a campaign's pace waits.

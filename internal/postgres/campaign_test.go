@@ -176,9 +176,9 @@ func TestAFiringHasItsChunks(t *testing.T) {
 		want          []string
 	}{
 		{1, 0, []string{"1: 1-1"}},
-		{200, 0, []string{"1: 1-200"}},
-		{401, 0, []string{"1: 1-200", "2: 201-400", "3: 401-401"}},
-		{401, 10, []string{"0: 1-10", "1: 11-210", "2: 211-401"}},
+		{500, 0, []string{"1: 1-500"}},
+		{1001, 0, []string{"1: 1-500", "2: 501-1000", "3: 1001-1001"}},
+		{1001, 10, []string{"0: 1-10", "1: 11-510", "2: 511-1001"}},
 		{10, 10, []string{"1: 1-10"}}, // nobody would be left to wait for the look
 	} {
 		_, f := b.started(tc.total, func(s *campaign.Spec) { s.Canary = tc.canary })
@@ -197,7 +197,7 @@ func TestAFiringHasItsChunks(t *testing.T) {
 func TestATickFiresOnce(t *testing.T) {
 	b := setup(t)
 	id := b.draft(nil)
-	b.audience(id, 300)
+	b.audience(id, 600)
 	tick := time.Now().Truncate(time.Second)
 	if state, err := b.store.StartCampaign(b.ctx, id, tick.Add(-time.Minute), tick); err != nil || state != campaign.Scheduled {
 		t.Fatalf("start: %s, %v", state, err)

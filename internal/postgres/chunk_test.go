@@ -76,7 +76,7 @@ func letter(c *Chunk, r Recipient) *message.Message {
 
 func TestAChunkHasOneRunAtATime(t *testing.T) {
 	b := setup(t)
-	id, _ := b.started(450, nil)
+	id, _ := b.started(1100, nil)
 	queued := b.queue(id, 2)
 	if len(queued) != 2 || queued[0].No != 1 || queued[1].No != 2 || queued[0].Account != "shop" || queued[0].Kind != message.Template {
 		t.Fatalf("queued %+v", queued)
@@ -85,7 +85,7 @@ func TestAChunkHasOneRunAtATime(t *testing.T) {
 		t.Errorf("%d chunks are busy, want 2", f.Busy)
 	}
 	first := b.take(queued[0])
-	if first == nil || first.First != 1 || first.Last != 200 || first.Fence != 1 || first.State != campaign.Running || first.Campaign != id {
+	if first == nil || first.First != 1 || first.Last != 500 || first.Fence != 1 || first.State != campaign.Running || first.Campaign != id {
 		t.Fatalf("took %+v", first)
 	}
 	if twin := b.take(queued[0]); twin != nil {
@@ -95,7 +95,7 @@ func TestAChunkHasOneRunAtATime(t *testing.T) {
 		t.Errorf("keep: %s, %v", state, err)
 	}
 	list := b.recipients(first)
-	if len(list) != 200 || list[0].N != 1 || list[199].OpenID != "oAudience0000000000000000200" || !slices.Equal(list[1].Vars, []string{"name 2"}) {
+	if len(list) != 500 || list[0].N != 1 || list[499].OpenID != "oAudience0000000000000000500" || !slices.Equal(list[1].Vars, []string{"name 2"}) {
 		t.Fatalf("%d recipients, first %+v, last %+v", len(list), list[0], list[len(list)-1])
 	}
 
@@ -211,7 +211,7 @@ func TestACancelledCampaignEndsWhatIsParked(t *testing.T) {
 
 func TestQueuedChunksThatAreLostComeBack(t *testing.T) {
 	b := setup(t)
-	id, _ := b.started(300, nil)
+	id, _ := b.started(600, nil)
 	queued := b.queue(id, 5)
 	if list, err := b.store.LongQueued(b.ctx, b.open(id)); err != nil || len(list) > 0 {
 		t.Fatalf("queued just now, and looked for: %v, %v", list, err)

@@ -12,9 +12,9 @@ import (
 	"github.com/hongyan-dispatch/hongyan/message"
 )
 
-// ChunkSize is how many recipients travel as one task: asynq's price for a task is then some 2 µs for each of them,
-// and what a dead worker had in hand stays small.
-const ChunkSize = 200
+// ChunkSize is how many recipients travel as one task. Task, fence and tally cost some 600 µs, which is 3 µs for each of 200 recipients
+// and 1 µs for each of 500; what a dead worker leaves in doubt is what it had claimed, whatever the size.
+const ChunkSize = 500
 
 // A Firing is one run of a campaign over an audience.
 type Firing struct {

@@ -48,13 +48,13 @@ func TestProgressRetryAndExport(t *testing.T) {
 		t.Errorf("a draft's progress is %+v", p)
 	}
 
-	id, _ := b.started(406, nil)
-	b.wantProgress(id, 406, Tally{})
+	id, _ := b.started(1006, nil)
+	b.wantProgress(id, 1006, Tally{})
 	run := b.sendChunk(c, id)
-	halfway := Tally{"sent": 134, "failed refused_recipient": 66}
-	b.wantProgress(id, 206, halfway) // by its messages
+	halfway := Tally{"sent": 334, "failed refused_recipient": 166}
+	b.wantProgress(id, 506, halfway) // by its messages
 	b.ok(b.store.EndChunk(b.ctx, run, halfway))
-	b.wantProgress(id, 206, halfway) // by its tally
+	b.wantProgress(id, 506, halfway) // by its tally
 	for range 2 {
 		run := b.sendChunk(c, id)
 		b.ok(b.store.EndChunk(b.ctx, run, nil))
@@ -64,7 +64,7 @@ func TestProgressRetryAndExport(t *testing.T) {
 	if ended, err := b.store.EndFiring(b.ctx, o); !ended || err != nil {
 		t.Fatalf("ended %v, %v", ended, err)
 	}
-	if p := b.wantProgress(id, 0, Tally{"sent": 271, "failed refused_recipient": 135}); p.EndedAt.IsZero() || p.Total != 406 || p.Firings != 1 || p.Campaign.State != campaign.Done {
+	if p := b.wantProgress(id, 0, Tally{"sent": 671, "failed refused_recipient": 335}); p.EndedAt.IsZero() || p.Total != 1006 || p.Firings != 1 || p.Campaign.State != campaign.Done {
 		t.Errorf("progress at the end is %+v", p)
 	}
 
@@ -73,12 +73,12 @@ func TestProgressRetryAndExport(t *testing.T) {
 	}
 	f, err := b.store.RetryFailed(b.ctx, id, []string{"failed"}, nil, time.Now())
 	b.ok(err)
-	if f.Total != 135 {
-		t.Errorf("%d recipients are tried again, want 135", f.Total)
+	if f.Total != 335 {
+		t.Errorf("%d recipients are tried again, want 335", f.Total)
 	}
 	b.wantCampaign(id, campaign.Running, "")
 	retried := b.recipients(b.take(b.queue(id, 1)[0]))
-	if r := retried[1]; len(retried) != 135 || r.N != 2 || r.OpenID != "oAudience0000000000000000006" || r.Vars[0] != "name 6" {
+	if r := retried[1]; len(retried) != 335 || r.N != 2 || r.OpenID != "oAudience0000000000000000006" || r.Vars[0] != "name 6" {
 		t.Errorf("%d recipients, the second is %+v", len(retried), retried[1])
 	}
 
@@ -86,7 +86,7 @@ func TestProgressRetryAndExport(t *testing.T) {
 	b.ok(b.store.ExportOutcomes(b.ctx, id, &text))
 	lines, err := csv.NewReader(&text).ReadAll()
 	b.ok(err)
-	if len(lines) != 407 || lines[0][2] != "openid" {
+	if len(lines) != 1007 || lines[0][2] != "openid" {
 		t.Fatalf("%d lines, the first %v", len(lines), lines[0])
 	}
 	got := Tally{}
@@ -96,7 +96,7 @@ func TestProgressRetryAndExport(t *testing.T) {
 			t.Errorf("line 3 is %v", l)
 		}
 	}
-	if want := (Tally{"sent": 271, "failed": 135}); !maps.Equal(got, want) {
+	if want := (Tally{"sent": 671, "failed": 335}); !maps.Equal(got, want) {
 		t.Errorf("the export counts %v, want %v", got, want)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"sync"
 	"time"
 
@@ -47,9 +48,9 @@ type Hold struct {
 type Chunks interface {
 	// Take begins a run; nil means that there is nothing to do.
 	Take(ctx context.Context, firing, no int32) (*Chunk, error)
-	// Letters are the messages to the chunk's recipients that are not in the ledger yet; those of a campaign that was
-	// cancelled are empty.
-	Letters(ctx context.Context, c *Chunk) ([]Letter, error)
+	// Letters are the messages to the chunk's recipients that are not in the ledger yet, n of them, each composed when its
+	// turn has come. Those of a campaign that was cancelled are empty.
+	Letters(ctx context.Context, c *Chunk) (n int, letters iter.Seq[Letter], err error)
 	// Pace waits until the campaign's own pace lets one more message go.
 	Pace(ctx context.Context, c *Chunk) error
 	// Keep keeps the run for some seconds more, and says how the campaign stands; empty: somebody else has the chunk.
@@ -117,7 +118,7 @@ type run struct {
 // see goes through the chunk's letters and ends the run.
 func (r *run) see(each func(Letter)) error {
 	after := context.WithoutCancel(r.ctx)
-	letters, err := r.Chunks.Letters(r.ctx, r.chunk)
+	n, letters, err := r.Chunks.Letters(r.ctx, r.chunk)
 	if err != nil {
 		r.fail(err)
 		return r.Chunks.GiveBack(after, r.chunk, r.hold)
@@ -125,7 +126,7 @@ func (r *run) see(each func(Letter)) error {
 	var keeper sync.WaitGroup
 	kept, release := context.WithCancel(after)
 	keeper.Go(func() { r.keep(kept) })
-	r.all(letters, each)
+	r.all(n, letters, each)
 	release()
 	keeper.Wait()
 	switch {
@@ -160,20 +161,21 @@ func (r *run) keep(ctx context.Context) {
 	}
 }
 
-// all puts the letters into the crew's hands, one by one, and waits for them.
-func (r *run) all(letters []Letter, each func(Letter)) {
+// all puts the n letters into the crew's hands, one by one, and waits for them.
+func (r *run) all(n int, letters iter.Seq[Letter], each func(Letter)) {
 	var wg sync.WaitGroup
 	hand := r.hand()
 	ends := time.Now().Add(slice)
-	busy := 0
-	for i, l := range letters {
+	seen, busy := 0, 0
+	for l := range letters {
+		seen++
 		if l.Later {
 			busy++
 			r.leave(1)
 			continue
 		}
 		if time.Now().After(ends) || !r.turn(l, hand) {
-			r.leave(len(letters) - i)
+			r.leave(n - seen + 1)
 			break
 		}
 		wg.Add(1)
@@ -186,12 +188,12 @@ func (r *run) all(letters []Letter, each func(Letter)) {
 		} else if err := r.Crew.do(r.ctx, job); err != nil {
 			<-hand
 			wg.Done()
-			r.leave(len(letters) - i)
+			r.leave(n - seen + 1)
 			break
 		}
 	}
 	wg.Wait()
-	if busy > 0 && busy == len(letters) { // it would only find them so again
+	if busy > 0 && busy == n { // it would only find them so again
 		select {
 		case <-time.After(busyWait):
 		case <-r.ctx.Done():

@@ -3,7 +3,9 @@ package worker
 import (
 	"context"
 	"errors"
+	"iter"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -44,7 +46,9 @@ func (s *shelf) Take(_ context.Context, firing, no int32) (*Chunk, error) {
 	return s.chunk, nil
 }
 
-func (s *shelf) Letters(context.Context, *Chunk) ([]Letter, error) { return s.letters, s.trouble }
+func (s *shelf) Letters(context.Context, *Chunk) (int, iter.Seq[Letter], error) {
+	return len(s.letters), slices.Values(s.letters), s.trouble
+}
 
 func (s *shelf) Pace(ctx context.Context, _ *Chunk) error {
 	if s.pace != nil {
@@ -322,7 +326,7 @@ func (h *Handler) all(t *testing.T, s *shelf) {
 	for i, m := range parcelOf(len(letters)).Messages {
 		letters[i].Message = m
 	}
-	(*run).all(r, letters, r.send)
+	(*run).all(r, len(letters), slices.Values(letters), r.send)
 }
 
 func TestACampaignThatFailsStops(t *testing.T) {
