@@ -154,6 +154,13 @@ func (s *Store) deleteExpired(ctx context.Context, now time.Time, keep time.Dura
 		{`DELETE FROM mass_left_out WHERE (message, openid) IN (SELECT message, openid FROM mass_left_out WHERE message < $1 LIMIT $2)`, []any{bound, expiredRows}},
 		{`DELETE FROM receipt WHERE (account, key) IN (SELECT account, key FROM receipt WHERE received_at < $1 ORDER BY received_at LIMIT $2)`, []any{before, expiredRows}},
 		{`DELETE FROM rejected_task WHERE id IN (SELECT id FROM rejected_task WHERE at < $1 ORDER BY at LIMIT $2)`, []any{before, expiredRows}},
+		// Of campaigns that have ended: whom they went to, and how. The campaigns stay.
+		{`UPDATE audience SET state = 'dropped' WHERE state <> 'dropped' AND campaign IN (
+			SELECT id FROM campaign WHERE state IN ('done', 'cancelled', 'failed') AND changed_at < $1)`, []any{before}},
+		{`DELETE FROM recipient WHERE (audience, n) IN (
+			SELECT r.audience, r.n FROM audience a JOIN recipient r ON r.audience = a.id WHERE a.state = 'dropped' LIMIT $1)`, []any{expiredRows}},
+		{`DELETE FROM chunk WHERE (firing, no) IN (
+			SELECT k.firing, k.no FROM firing f JOIN chunk k ON k.firing = f.id WHERE f.ended_at < $1 LIMIT $2)`, []any{before, expiredRows}},
 		{`DELETE FROM pod p WHERE seen_at < $1 AND NOT EXISTS (SELECT FROM in_flight f WHERE f.pod = p.id)`, []any{before}},
 	}
 	for _, st := range statements {

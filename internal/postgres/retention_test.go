@@ -174,3 +174,30 @@ func TestRejectedTasksAreKeptWhole(t *testing.T) {
 		t.Error("the payload is not there as it came")
 	}
 }
+
+func TestEndedCampaignsForgetTheirPeople(t *testing.T) {
+	b := setup(t)
+	const month = 30 * 24 * time.Hour
+	old, f := b.started(10, nil)
+	b.ok(b.store.EndChunk(b.ctx, b.take(b.queue(old, 1)[0]), Tally{"sent": 10}))
+	_, err := b.store.EndFiring(b.ctx, OpenFiring{Firing: f})
+	b.ok(err)
+	b.wantCampaign(old, "done", "")
+	running, _ := b.started(5, nil)
+	if _, err := b.store.DropExpired(b.ctx, time.Now(), month); err != nil {
+		t.Fatal(err)
+	}
+	if n := b.count(`SELECT count(*) FROM recipient`); n != 15 {
+		t.Errorf("%d recipients before their time is over, want 15", n)
+	}
+	if _, err := b.store.DropExpired(b.ctx, time.Now().Add(month+time.Hour), month); err != nil {
+		t.Fatal(err)
+	}
+	if n := b.count(`SELECT count(*) FROM recipient r JOIN audience a ON a.id = r.audience WHERE a.campaign = $1`, [16]byte(running)); n != 5 || b.count(`SELECT count(*) FROM recipient`) != 5 {
+		t.Errorf("%d recipients of the running campaign are left, of %d, want 5 of 5", n, b.count(`SELECT count(*) FROM recipient`))
+	}
+	if n := b.count(`SELECT count(*) FROM chunk`); n != 1 {
+		t.Errorf("%d chunks are left, want the running campaign's", n)
+	}
+	b.wantCampaign(old, "done", "")
+}
