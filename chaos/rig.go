@@ -53,6 +53,7 @@ type rig struct {
 	handsOver *client.Client // knows no ledger
 	crew      *crew
 	books     books
+	campaigns []message.ID
 	started   time.Time
 
 	mu      sync.Mutex

@@ -39,6 +39,7 @@ type plan struct {
 	perSecond int
 	workers   int
 	handOver  bool          // a fifth of the messages goes straight into Redis
+	campaigns bool          // the messages are two campaigns', at the pace of their APIs
 	windows   bool          // users have windows of five; else everybody may always be answered
 	outage    time.Duration // of servers
 	settle    time.Duration // how long the last message may take after the producer's end

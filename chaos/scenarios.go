@@ -65,6 +65,11 @@ var scenarios = []scenario{
 		plan: mixed.but(func(p *plan) { p.messages, p.workers, p.tags = 2000, 0, "chaos" }),
 	},
 
+	{
+		name: "campaigns", about: "workers and Redis are killed, and two campaigns paused, until they have sent", do: troubleCampaigns, after: campaignsEnded, brief: true,
+		plan: mixed.but(func(p *plan) { p.messages, p.campaigns = 9000, true }), long: plan{messages: 1_000_000, settle: 10 * time.Minute},
+	},
+
 	// What the suite is worth: each safety taken away, which must be noticed.
 	{name: "without-claim", about: "nothing is claimed before it is sent", do: killWorkers, without: fault.Claim, plan: mutant},
 	{name: "without-no-redirects", about: "redirects are followed", do: redirect, without: fault.NoRedirects, plan: mutant},

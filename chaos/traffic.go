@@ -74,6 +74,9 @@ func (r *rig) produce(ctx context.Context) error {
 	if r.subject == naive {
 		return r.produceNaive(ctx)
 	}
+	if r.plan.campaigns {
+		return r.produceCampaigns(ctx)
+	}
 	began := time.Now()
 	for from := 0; from < r.plan.messages; from += batch {
 		due := began.Add(time.Duration(from) * time.Second / time.Duration(r.plan.perSecond))

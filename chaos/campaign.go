@@ -1,0 +1,161 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"strconv"
+	"time"
+
+	"github.com/hongyan-dispatch/hongyan/internal/campaign"
+	"github.com/hongyan-dispatch/hongyan/internal/postgres"
+	"github.com/hongyan-dispatch/hongyan/message"
+)
+
+// produceCampaigns is a producer whose messages are two campaigns': templates to two thirds of the users, answers of
+// customer service to the others. Both are accepted when they start; the books follow what is sent, so that trouble
+// goes on for as long as something is.
+func (r *rig) produceCampaigns(ctx context.Context) error {
+	store, err := postgres.Open(ctx, r.stack.DatabaseURL(), postgres.Options{Name: "chaos"})
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	templates := r.plan.messages * 2 / 3
+	for _, c := range []struct {
+		kind     message.Kind
+		body     string
+		from, to int
+	}{
+		{message.Template, `{"template_id":"order_paid","data":{"thing2":{"value":"订单 #{{.n}}#"}}}`, 0, templates},
+		{message.Custom, `{"msgtype":"text","text":{"content":"您好 #{{.n}}#"}}`, templates, r.plan.messages},
+	} {
+		id, err := r.begin(ctx, store, &campaign.Spec{
+			Name: "chaos " + string(c.kind), Account: account, Kind: c.kind, Lane: message.Bulk, Body: json.RawMessage(c.body), StopAt: 1,
+		}, c.from, c.to)
+		if err != nil {
+			return err
+		}
+		r.campaigns = append(r.campaigns, id)
+	}
+	for told := 0; told < r.plan.messages; {
+		sent := r.sim.AcceptedTotal()
+		if sent > r.plan.messages*9/10 { // what is left is for the end
+			sent = r.plan.messages
+		}
+		for ; told < sent; told++ {
+			kind := message.Template
+			if told >= templates {
+				kind = message.Custom
+			}
+			r.books.write(told, kind)
+		}
+		r.progress.say(r.name, "%d of %d sent, %d faults", r.sim.AcceptedTotal(), r.plan.messages, r.broken())
+		if err := pause(ctx, 100*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// begin starts a campaign to the users from one number to another.
+func (r *rig) begin(ctx context.Context, store *postgres.Store, spec *campaign.Spec, from, to int) (message.ID, error) {
+	id := message.NewID(time.Now())
+	if err := store.CreateCampaign(ctx, spec, id); err != nil {
+		return id, err
+	}
+	a, err := store.BeginAudience(ctx, id, "file:chaos", []string{"n"})
+	if err == nil {
+		err = store.CopyRecipients(ctx, &a, people(from, to), nil)
+	}
+	if err == nil {
+		err = store.FinishAudience(ctx, &a)
+	}
+	if err == nil {
+		_, err = store.StartCampaign(ctx, id, time.Now(), time.Time{})
+	}
+	return id, err
+}
+
+func people(from, to int) iter.Seq2[message.OpenID, []string] {
+	return func(yield func(message.OpenID, []string) bool) {
+		for n := from; n < to; n++ {
+			if !yield(user(n), []string{strconv.Itoa(n)}) {
+				return
+			}
+		}
+	}
+}
+
+// troubleCampaigns kills workers and Redis, and pauses and resumes the campaigns, for as long as they send.
+func troubleCampaigns(ctx context.Context, r *rig) error {
+	store, err := postgres.Open(ctx, r.stack.DatabaseURL(), postgres.Options{Name: "chaos"})
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	for i := 0; ; i++ {
+		if err := pause(ctx, r.between(time.Second, 3*time.Second)); err != nil {
+			return err
+		}
+		if !r.producing() {
+			return nil
+		}
+		switch i % 4 {
+		case 0, 2:
+			alive := r.crew.alive()
+			err = r.crew.replace(alive[r.rand.IntN(len(alive))])
+		case 1:
+			err = r.pauseCampaigns(ctx, store)
+		case 3:
+			mended := r.broke("kill -9 of Redis", "")
+			if err = r.stack.Redis().Kill(); err == nil {
+				err = r.stack.Redis().Restart(ctx)
+			}
+			mended()
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// pauseCampaigns lets what runs stand still for a moment.
+func (r *rig) pauseCampaigns(ctx context.Context, store *postgres.Store) error {
+	for _, v := range []campaign.Verb{campaign.Pause, campaign.Resume} {
+		for _, id := range r.campaigns {
+			_, err := store.MoveCampaign(ctx, id, v, "for a moment")
+			if _, moved := errors.AsType[*campaign.MoveError](err); err != nil && !moved { // it may be done already
+				return err
+			}
+		}
+		if err := pause(ctx, time.Second); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// campaignsEnded says what campaigns have not ended although all their messages have.
+func campaignsEnded(ctx context.Context, r *rig) []string {
+	for _, id := range r.campaigns {
+		var state string
+		for range 100 { // the feeder looks each second
+			if err := r.db.QueryRow(ctx, "SELECT state FROM campaign WHERE id = $1", id.String()).Scan(&state); err != nil {
+				return []string{err.Error()}
+			}
+			if state == string(campaign.Done) {
+				break
+			}
+			if err := pause(ctx, 100*time.Millisecond); err != nil {
+				return []string{err.Error()}
+			}
+		}
+		if state != string(campaign.Done) {
+			return []string{fmt.Sprintf("(a) campaign %s is %s, want done", id, state)}
+		}
+	}
+	return nil
+}
