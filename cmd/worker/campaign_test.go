@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -132,9 +133,14 @@ func TestACampaignStopsAndGoesOn(t *testing.T) {
 	f.standsStill()
 	before := f.sim.AcceptedTotal()
 	f.move(s, id, campaign.Resume)
+	resumed := time.Now()
 	eventually(t, 20*time.Second, "message after resume", func() bool { return f.sim.AcceptedTotal() > before })
+	t.Logf("the first message %v after resume", time.Since(resumed).Round(10*time.Millisecond))
 	f.move(s, id, campaign.Cancel)
+	cancelled := time.Now()
 	f.standsStill()
+	all := f.sim.AllAccepts()
+	t.Logf("the last message %v after cancel", all[len(all)-1].At.Sub(cancelled).Round(10*time.Millisecond))
 	sent := f.sim.AcceptedTotal()
 	f.await(time.Minute, map[string]int{"sent": sent, "cancelled cancelled": n - sent}, "campaign_id = $1", id.String())
 	eventually(t, 30*time.Second, "firing that has ended", func() bool {
@@ -165,6 +171,68 @@ func TestACampaignOutlivesItsQueue(t *testing.T) {
 	f.await(2*time.Minute, map[string]int{"sent": n}, "campaign_id = $1", id.String())
 	f.awaitCampaign(30*time.Second, id, campaign.Done)
 	f.once(n)
+}
+
+func TestACampaignThatFailsPauses(t *testing.T) {
+	t.Parallel()
+	const n = 3000
+	f := newFleet(t, swiftShop())
+	fault := f.sim.MustInject(wechattest.Fault{Kind: wechattest.Errcode, Code: 47003, API: wechattest.PathTemplate})
+	s := f.ledger()
+	id := f.campaign(s, n, nil)
+	f.start(1)
+	f.startCampaign(s, id)
+	f.awaitCampaign(30*time.Second, id, campaign.Paused)
+	if reason := f.text(`SELECT reason FROM campaign`); !strings.Contains(reason, "ended failed refused_request (47003)") {
+		t.Errorf("it paused because %q", reason)
+	}
+	f.standsStill()
+	failed := f.number(`SELECT count(*)::int FROM message`)
+	if failed > n/2 {
+		t.Errorf("%d of %d failed before it paused", failed, n)
+	}
+	f.sim.Heal(fault)
+	f.move(s, id, campaign.Resume)
+	f.await(time.Minute, map[string]int{"failed refused_request": failed, "sent": n - failed}, "true")
+	f.awaitCampaign(10*time.Second, id, campaign.Done)
+	if _, err := s.RetryFailed(t.Context(), id, []string{"failed"}, nil, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	f.await(time.Minute, map[string]int{"failed refused_request": failed, "sent": n}, "true")
+	f.once(n)
+}
+
+func TestACampaignWaitsForItsQuota(t *testing.T) {
+	t.Parallel()
+	midnight := nextDay(t)
+	const n = 1500
+	a := shop("limits: {template: {per_day: 400, per_second: 100000}}")
+	f := newFleet(t, a)
+	s := f.ledger()
+	id := f.campaign(s, n, nil)
+	f.start(2)
+	f.startCampaign(s, id)
+	f.awaitCampaign(30*time.Second, id, campaign.Throttled)
+	f.standsStill()
+	if reason := f.text(`SELECT reason FROM campaign`); reason != "quota" {
+		t.Errorf("it waits because %q, want quota", reason)
+	}
+	var until time.Time
+	if err := f.db.QueryRow(t.Context(), `SELECT until FROM campaign`).Scan(&until); err != nil || until.Before(midnight) || until.After(midnight.Add(2*time.Minute)) {
+		t.Errorf("it goes on at %v, %v, want soon after %v", until, err, midnight)
+	}
+	if got := f.outcomes("true"); got["sent"] < 300 || got["sent"] > 400 || len(got) != 1 {
+		t.Errorf("outcomes %v, want what the day allows sent, and no rows of the others", got)
+	}
+}
+
+// text asks the database for one text.
+func (f *fleet) text(query string) (s string) {
+	f.Helper()
+	if err := f.db.QueryRow(f.Context(), query).Scan(&s); err != nil {
+		f.Fatalf("%s: %v", query, err)
+	}
+	return s
 }
 
 func TestCampaignsSpareTheirUsers(t *testing.T) {
