@@ -202,6 +202,23 @@ func TestACampaignThatFailsPauses(t *testing.T) {
 	f.once(n)
 }
 
+func TestACampaignThatNobodyCanSendFails(t *testing.T) {
+	t.Parallel()
+	const n = 700
+	f := newFleet(t, swiftShop())
+	s := f.ledger()
+	id := f.campaign(s, n, func(c *campaign.Spec) {
+		c.Body = json.RawMessage(`{"template_id":"order_paid","data":{"thing2":{"value":"{{.nmae}}"}}}`)
+	})
+	f.start(1)
+	f.startCampaign(s, id)
+	f.awaitCampaign(30*time.Second, id, campaign.Failed)
+	f.await(30*time.Second, map[string]int{"cancelled cancelled": n}, "campaign_id = $1", id.String())
+	if reason := f.text(`SELECT reason FROM campaign`); !strings.Contains(reason, `no column "nmae"`) || f.sim.AcceptedTotal() > 0 {
+		t.Errorf("it failed because %q, and %d were sent", reason, f.sim.AcceptedTotal())
+	}
+}
+
 func TestACampaignWaitsForItsQuota(t *testing.T) {
 	t.Parallel()
 	midnight := nextDay(t)

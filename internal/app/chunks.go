@@ -50,6 +50,7 @@ type chunks struct {
 type firing struct {
 	campaign postgres.Campaign
 	composer *campaign.Composer
+	broken   error // it can make blanks only
 }
 
 // A chunkRun is a run as the ledger knows it.
@@ -75,6 +76,10 @@ func (c *chunks) Take(ctx context.Context, id, no int32) (*worker.Chunk, error) 
 	}
 	f, err := c.firing(ctx, id)
 	if err != nil {
+		return nil, errors.Join(err, c.store.GiveBackChunk(context.WithoutCancel(ctx), taken))
+	}
+	if f.broken != nil && !taken.State.Ended() { // as failed its chunks come again, to be settled
+		_, err := c.store.FailCampaign(ctx, taken.Campaign, f.broken.Error())
 		return nil, errors.Join(err, c.store.GiveBackChunk(context.WithoutCancel(ctx), taken))
 	}
 	spec := f.campaign.Spec
@@ -107,12 +112,8 @@ func (c *chunks) firing(ctx context.Context, id int32) (*firing, error) {
 	if err != nil {
 		return nil, err
 	}
-	composer, err := campaign.NewComposer(of.Spec, row.StartedAt, row.ID, columns)
-	if err != nil { // nobody can send it
-		_, failed := c.store.FailCampaign(ctx, of.ID, err.Error())
-		return nil, errors.Join(fmt.Errorf("campaign %s: %w", of.Name, err), failed)
-	}
-	f = &firing{of, composer}
+	composer, broken := campaign.NewComposer(of.Spec, row.StartedAt, row.ID, columns)
+	f = &firing{of, composer, broken}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.firings) >= keptFirings || c.firings == nil {

@@ -1,6 +1,7 @@
 package campaign
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -18,16 +19,19 @@ type Composer struct {
 	body, fallback filler
 }
 
-// NewComposer readies the spec's texts for an audience with these columns. An error says that a placeholder has no
-// column.
+// NewComposer readies the spec's texts for an audience with these columns. With an error, which says that a
+// placeholder has no column, the composer still makes blanks.
 func NewComposer(s *Spec, start time.Time, firing int32, columns []string) (*Composer, error) {
 	c := &Composer{spec: s, start: start, firing: firing}
+	if s.Kind == message.Mass {
+		return c, errors.New("mass: one call goes to many; a message to each recipient is of another kind")
+	}
 	var err error
 	if c.body, err = newFiller(string(s.Body), columns); err != nil {
-		return nil, fmt.Errorf("%s: %w", s.Kind, err)
+		return c, fmt.Errorf("%s: %w", s.Kind, err)
 	}
 	if c.fallback, err = newFiller(string(s.Fallback), columns); err != nil {
-		return nil, fmt.Errorf("fallback: %w", err)
+		return c, fmt.Errorf("fallback: %w", err)
 	}
 	return c, nil
 }

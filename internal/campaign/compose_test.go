@@ -58,7 +58,10 @@ func TestPlaceholdersNeedColumns(t *testing.T) {
 	for text, want := range map[string]string{
 		`{"a":"{{.nmae}}"}`: `no column "nmae"`, `{"a":"{{name}}"}`: "want {{.column}}", `{"a":"{{.name"}`: "want {{.column}}",
 	} {
-		_, err := NewComposer(&Spec{Kind: message.Custom, Body: json.RawMessage(text)}, time.Now(), 1, []string{"name"})
+		c, err := NewComposer(&Spec{Kind: message.Custom, Body: json.RawMessage(text)}, time.Now(), 1, []string{"name"})
+		if m := c.Blank(7, "oA"); m.To != "oA" || m.N != 7 {
+			t.Errorf("%s: its blank is %+v", text, m)
+		}
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %s", text, err, want)
 		}
