@@ -3,6 +3,7 @@ package postgres
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -87,15 +88,25 @@ type Joined struct {
 // JoinReceipts looks for the messages of at most limit receipts, and says which it found and how many receipts it looked
 // at. A receipt whose message is still on its way is looked at again; one that finds none in half an hour stays by itself.
 // A receipt proves that WeChat took the message: an unknown one becomes sent. Several processes may call it at once.
+// Receipts that the database refuses to join are put off, and hold up no others: an error may come with an answer.
 func (s *Store) JoinReceipts(ctx context.Context, now time.Time, limit int) (joined []Joined, looked int, err error) {
-	err = s.inTx(ctx, func(tx pgx.Tx) error {
-		j := joiner{store: s, tx: tx, now: now}
-		err := j.run(ctx, limit)
-		joined, looked = j.joined, len(j.open)
-		return err
-	})
+	var refused error
+	join := func(apart bool) error {
+		return s.inTx(ctx, func(tx pgx.Tx) error {
+			j := joiner{store: s, tx: tx, now: now, apart: apart}
+			err := j.run(ctx, limit)
+			joined, looked, refused = j.joined, len(j.open), errors.Join(j.refused...)
+			return err
+		})
+	}
+	if err = join(false); failureOf(err) == failureRow {
+		err = join(true)
+	}
 	if err != nil {
 		return nil, 0, fmt.Errorf("join receipts: %w", err)
+	}
+	if refused != nil {
+		return joined, looked, fmt.Errorf("join receipts: %w", refused)
 	}
 	return joined, looked, nil
 }
@@ -121,8 +132,11 @@ type joiner struct {
 	store  *Store
 	tx     pgx.Tx
 	now    time.Time
+	apart  bool // each user by itself: what fails for one is undone for that one
 	open   []openReceipt
 	joined []Joined
+
+	refused []error // why users' receipts could not be joined
 }
 
 func (j *joiner) run(ctx context.Context, limit int) error {
@@ -149,10 +163,34 @@ func (j *joiner) run(ctx context.Context, limit int) error {
 		for to < len(j.open) && j.open[to].account == j.open[from].account && j.open[to].openid == j.open[from].openid {
 			to++
 		}
-		if err := j.user(ctx, j.open[from:to]); err != nil {
+		if err := j.userOrPutOff(ctx, j.open[from:to]); err != nil {
 			return err
 		}
 		from = to
+	}
+	return nil
+}
+
+// userOrPutOff joins the receipts of one user; where it works on users apart and the database refuses that, it puts them off.
+func (j *joiner) userOrPutOff(ctx context.Context, open []openReceipt) error {
+	if !j.apart {
+		return j.user(ctx, open)
+	}
+	whole, before := j.tx, len(j.joined)
+	err := pgx.BeginFunc(ctx, whole, func(part pgx.Tx) error {
+		j.tx = part
+		return j.user(ctx, open)
+	})
+	j.tx = whole
+	if failureOf(err) != failureRow {
+		return err
+	}
+	j.joined = j.joined[:before]
+	j.refused = append(j.refused, err)
+	for _, r := range open {
+		if err := j.lookAgain(ctx, r); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -196,7 +234,7 @@ func (j *joiner) sends(ctx context.Context, open []openReceipt, back time.Durati
 	}
 	bounds := []any{open[0].account, [16]byte(message.FirstID(oldest.Add(-back))), [16]byte(message.FirstID(newest.Add(time.Minute)))}
 	query, args := `
-		SELECT m.id, m.kind::text, m.state::text, m.msgid, m.first_intent_at, m.intent_at, m.doubt, m.claim, coalesce(b.content::jsonb->>'template_id', ''), 0, EXISTS (SELECT FROM receipt r WHERE r.message = m.id)
+		SELECT m.id, m.kind::text, m.state::text, m.msgid, m.first_intent_at, m.intent_at, m.doubt, m.claim, coalesce(b.content::json->>'template_id', ''), 0, EXISTS (SELECT FROM receipt r WHERE r.message = m.id)
 		FROM message_body b JOIN message m ON m.id = b.id
 		WHERE b.recipient = $4 AND b.id >= $2 AND b.id < $3 AND m.account = $1 AND m.kind IN ('template', 'subscribe') AND m.intent_at > 'epoch'
 			AND (m.state IN ('sent', 'unknown', 'sending') OR m.doubt)
@@ -225,7 +263,7 @@ func (j *joiner) lookAgain(ctx context.Context, r openReceipt) error {
 	age := j.now.Sub(r.receivedAt)
 	var next *time.Time
 	if age < receiptFor {
-		at := j.now.Add(max(time.Second, age/4))
+		at := j.now.Add(max(time.Second, age)) // a dozen looks: some receipts are of messages that others sent
 		next = &at
 	}
 	_, err := j.tx.Exec(ctx, `UPDATE receipt SET look_at = $3 WHERE account = $1 AND key = $2`, r.account, r.key, next)

@@ -74,6 +74,30 @@ func TestReceiptsFindTheirMessages(t *testing.T) {
 			t.Errorf("joined %+v again", joined)
 		}
 	})
+	t.Run("also where another's cannot be joined", func(t *testing.T) {
+		b := setup(t)
+		c := b.committer(CommitterOptions{})
+		now := time.Now()
+		var list []*message.Message
+		for i := range 3 {
+			m := newMessage()
+			m.To = message.OpenID(fmt.Sprintf("oUSER%d", i))
+			b.settle(c, m, b.claim(c, m, message.NewID(now)), sent(realMsgID+int64(i)), Effects{})
+			b.receive(report(m, realMsgID+int64(i), now.Add(time.Second)))
+			list = append(list, m)
+		}
+		if _, err := b.store.pool.Exec(b.ctx, `UPDATE message_body SET content = '{' WHERE id = $1`, [16]byte(list[1].ID)); err != nil {
+			t.Fatal(err)
+		}
+		later := now.Add(2 * time.Second)
+		joined, looked, err := b.store.JoinReceipts(b.ctx, later, 1000)
+		if len(joined) != 2 || looked != 3 || err == nil {
+			t.Errorf("joined %d of %d, error %v; want 2 of 3, and why", len(joined), looked, err)
+		}
+		if _, looked, err = b.store.JoinReceipts(b.ctx, later, 1000); looked != 0 || err != nil {
+			t.Errorf("looked at %d again at once, error %v; want it put off", looked, err)
+		}
+	})
 	t.Run("with the reason why it did not arrive", func(t *testing.T) {
 		b := setup(t)
 		c := b.committer(CommitterOptions{})

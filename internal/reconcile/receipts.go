@@ -28,13 +28,13 @@ type Joined struct {
 func (r *Reconciler) join(ctx context.Context) error {
 	for {
 		joined, looked, err := r.Store.JoinReceipts(ctx, time.Now(), receiptsAtOnce)
-		if err != nil {
-			return err
-		}
 		for _, j := range joined {
 			if r.Joined != nil {
 				r.Joined(j)
 			}
+		}
+		if err != nil {
+			return err
 		}
 		if looked < receiptsAtOnce {
 			return nil

@@ -58,7 +58,8 @@ type Store interface {
 	// ResolveLeftBehind lets decide say, with a note for the timeline, what becomes of some of the messages of pods
 	// silent for that long. No batches: none are left.
 	ResolveLeftBehind(ctx context.Context, silent time.Duration, decide func(LeftBehind) (outcome.Outcome, string)) (changed []LeftBehind, batches int, err error)
-	// JoinReceipts looks for the messages of at most limit receipts, and says how many it looked at.
+	// JoinReceipts looks for the messages of at most limit receipts, and says how many it looked at. An error may come with
+	// an answer: receipts that could not be joined hold up no others.
 	JoinReceipts(ctx context.Context, now time.Time, limit int) (joined []Joined, looked int, err error)
 }
 
