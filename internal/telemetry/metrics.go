@@ -73,7 +73,7 @@ func NewMetrics(version string) *Metrics {
 			Help: "Receipts that found their message: by msgid, inferred by user and time, or proof that an unknown one was sent.",
 		}, []string{"account", "kind", "how"}),
 		lag: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "hongyan_receipt_lag_seconds", Help: "From a send to WeChat's receipt for it.",
+			Name: "hongyan_receipt_lag_seconds", Help: "From a send to the coming of WeChat's receipt for it.",
 			Buckets: []float64{1, 2, 5, 10, 30, 60, 300, 600, 1800, 3600},
 		}, []string{"kind"}),
 		webhooks: prometheus.NewCounterVec(prometheus.CounterOpts{
