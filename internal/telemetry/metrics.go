@@ -77,7 +77,7 @@ func NewMetrics(version string) *Metrics {
 			Buckets: []float64{1, 2, 5, 10, 30, 60, 300, 600, 1800, 3600},
 		}, []string{"kind"}),
 		webhooks: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "hongyan_webhooks_total", Help: "Tries to tell producers' endpoints: told, failed, disabled.",
+			Name: "hongyan_webhooks_total", Help: "Tries to tell producers' endpoints: told, failed, given_up, disabled.",
 		}, []string{"account", "result"}),
 	}
 	m.registry.MustRegister(&m.Stores, &m.fleet, &m.tokens, build("worker", version),
