@@ -92,12 +92,18 @@ func (r *lineReader) fill(b *slab) error {
 			b.offset = r.raw.n.Load()
 			return err
 		}
-		if r.live && r.in.Buffered() == 0 && len(b.lines) > 0 {
+		if r.live && len(b.lines) > 0 && !r.hasLine() {
 			break
 		}
 	}
 	b.offset = r.raw.n.Load()
 	return nil
+}
+
+// hasLine says whether the next line can be read without waiting for whoever writes it.
+func (r *lineReader) hasLine() bool {
+	rest, _ := r.in.Peek(r.in.Buffered())
+	return bytes.IndexByte(rest, '\n') >= 0
 }
 
 // line appends the next line to the slab's text.
