@@ -31,6 +31,8 @@ Example:
 type statusView struct {
 	ID         message.ID        `json:"id"`
 	ParentID   message.ID        `json:"parent_id,omitzero"`
+	ReplayOf   message.ID        `json:"replay_of,omitzero"`
+	ReplayedAs message.ID        `json:"replayed_as,omitzero"`
 	Account    string            `json:"account"`
 	Kind       message.Kind      `json:"kind"`
 	Recipient  string            `json:"recipient"`
@@ -129,7 +131,7 @@ func (c *statusCommand) Run(ctx context.Context, s *session) error {
 func viewOf(st postgres.Status) statusView {
 	m := st.Message
 	v := statusView{
-		ID: m.ID, ParentID: m.Parent, Account: m.Account, Kind: m.Kind, Recipient: m.Recipient(), Key: m.Key, Lane: m.Lane,
+		ID: m.ID, ParentID: m.Parent, ReplayOf: st.ReplayOf, ReplayedAs: st.ReplayedAs, Account: m.Account, Kind: m.Kind, Recipient: m.Recipient(), Key: m.Key, Lane: m.Lane,
 		Status: st.State, Reason: st.Reason, ErrCode: st.ErrCode, MsgID: st.MsgID, Attempts: st.Attempts,
 		AcceptedAt: m.ID.Time(), DueAt: st.Due, FinishedAt: st.Finished, Labels: m.Labels,
 		Receipt: lastReceipt(st),
@@ -151,6 +153,12 @@ func (v statusView) table(s *session) error {
 	row("status", fmt.Sprintf("%s %s", v.Status, v.Reason))
 	row("message", fmt.Sprintf("%s to %s of %s, %s", v.Kind, v.Recipient, v.Account, v.Lane))
 	row("key", v.Key)
+	if !v.ReplayOf.IsZero() {
+		row("replay of", v.ReplayOf)
+	}
+	if !v.ReplayedAs.IsZero() {
+		row("replayed as", v.ReplayedAs)
+	}
 	row("accepted", clock(v.AcceptedAt))
 	row("due", clock(v.DueAt))
 	row("finished", clock(v.FinishedAt))
