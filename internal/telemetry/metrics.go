@@ -92,6 +92,15 @@ func (m *Metrics) Decided(account, kind, lane, status, reason string, took time.
 	m.took.WithLabelValues(kind, lane).Observe(took.Seconds())
 }
 
+// Expect counts the decisions that alarm, of an account's kind, from 0 on: an increase from nothing at all to 1 is none to
+// Prometheus, and the first one would alarm nobody.
+func (m *Metrics) Expect(account, kind string) {
+	m.decisions.WithLabelValues(account, kind, "unknown", "in_doubt")
+	m.decisions.WithLabelValues(account, kind, "dead", "poison")
+	m.resolved.WithLabelValues(account, kind, "unknown")
+	m.resolved.WithLabelValues(account, kind, "dead")
+}
+
 // build says which program and version this is.
 func build(program, version string) prometheus.Collector {
 	g := prometheus.NewGauge(prometheus.GaugeOpts{
