@@ -44,6 +44,7 @@ func Forecast(l Load, now time.Time) Outlook {
 		o.Today, o.Done = true, now
 		return o
 	}
+	now = message.Beijing(now)
 	perSecond := lesser(l.PerSecond, l.Pace)
 	left, quota, due := l.Messages, max(0, l.Left-l.Reserve), 0.0
 	today := message.Day(now)
