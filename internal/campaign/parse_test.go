@@ -87,6 +87,9 @@ func TestSmallSpecs(t *testing.T) {
 			t.Errorf("%s: %+v, %v", rest, s, err)
 		}
 	}
+	if s, err := ParseSpec([]byte("{\n\t\"name\": \"\\ud83d\\ude00\\/\\\\ud83d\",\n\t" + least[len(`{"name":"a",`):] + "\n}\n")); err != nil || s.Name != `😀/\ud83d` {
+		t.Errorf("a program's JSON: %+v, %v", s, err)
+	}
 	tagged := strings.Replace(least, "{{.name}}", "hello {{.openid}}", 1)
 	if s, err := ParseSpec([]byte(tagged + `,"audience":{"tag":102}}`)); err != nil || s.Audience != (Source{Kind: FromTag, Tag: 102}) {
 		t.Errorf("a tag: %+v, %v", s, err)
