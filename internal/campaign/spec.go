@@ -1,6 +1,7 @@
 package campaign
 
 import (
+	"cmp"
 	"encoding/json"
 	"maps"
 	"slices"
@@ -44,6 +45,9 @@ type FrequencyCap struct {
 	Messages int    `json:"messages,omitempty"`
 	Per      string `json:"per,omitempty"` // day, week
 }
+
+// timezone is the campaign's; one that is started by hand has it for its calendar and its texts alone.
+func (s *Spec) timezone() string { return cmp.Or(s.Schedule.Timezone, s.Calendar.Timezone) }
 
 // Columns lists the columns that the body and the fallback ask for, sorted, without openid.
 func (s *Spec) Columns() []string {
