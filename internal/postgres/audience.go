@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -28,6 +29,12 @@ type Audience struct {
 	Cursor     string // likewise, where the input is no file
 	CreatedAt  time.Time
 }
+
+// retrySource begins the source of an audience that a retry made.
+const retrySource = "retry:"
+
+// Retry says that a retry made the audience.
+func (a Audience) Retry() bool { return strings.HasPrefix(a.Source, retrySource) }
 
 // BeginAudience begins an import. Its recipients come by CopyRecipients.
 func (s *Store) BeginAudience(ctx context.Context, id message.ID, source string, columns []string) (Audience, error) {
@@ -63,8 +70,8 @@ func (s *Store) Audiences(ctx context.Context, id message.ID) ([]Audience, error
 	return nil, fmt.Errorf("read audiences: %w", err)
 }
 
-// errMoved says that another import has gone on with the audience.
-var errMoved = errors.New("another import goes on with this audience")
+// ErrImportMoved says that another import has gone on with the audience, or has rolled it back.
+var ErrImportMoved = errors.New("another import goes on with this audience, or it was rolled back")
 
 // CopyRecipients adds recipients to an audience that is being imported, numbered from a.Total + 1, and writes down how
 // far its input was read, all in one transaction: a killed import goes on behind the last row that is there. When it
@@ -72,13 +79,27 @@ var errMoved = errors.New("another import goes on with this audience")
 //
 // position is asked after the last row: it sets the counts and the place in the input.
 func (s *Store) CopyRecipients(ctx context.Context, a *Audience, rows iter.Seq2[message.OpenID, []string], position func(*Audience)) error {
+	var stop func()
+	defer func() {
+		if stop != nil {
+			stop()
+		}
+	}()
+	return s.copyRecipients(ctx, a, func() (next func() (message.OpenID, []string, bool)) {
+		if stop != nil {
+			stop()
+		}
+		next, stop = iter.Pull2(rows)
+		return next
+	}, position)
+}
+
+// copyRecipients is CopyRecipients; begin gives the rows from their beginning, each time that it is called.
+func (s *Store) copyRecipients(ctx context.Context, a *Audience, begin func() func() (message.OpenID, []string, bool), position func(*Audience)) error {
 	next := *a
 	err := s.inTx(ctx, func(tx pgx.Tx) error {
 		next = *a
-		source := &recipientRows{audience: a.ID, n: a.Total}
-		var stop func()
-		source.next, stop = iter.Pull2(rows)
-		defer stop()
+		source := &recipientRows{audience: a.ID, n: a.Total, next: begin()}
 		reader := &copyReader{row: source.row}
 		beginCopy(&reader.buf)
 		if _, err := tx.Conn().PgConn().CopyFrom(ctx, reader, copySQL("recipient", "audience, n, openid, vars")); err != nil {
@@ -90,12 +111,12 @@ func (s *Store) CopyRecipients(ctx context.Context, a *Audience, rows iter.Seq2[
 		}
 		tag, err := tx.Exec(ctx, `
 			UPDATE audience SET total = @total, duplicates = @duplicates, refused = @refused, suppressed = @suppressed, bytes = @bytes, lines = @lines, cursor = @cursor
-			WHERE id = @id AND state = 'importing' AND total = @before`, pgx.NamedArgs{
-			"id": a.ID, "before": a.Total, "total": next.Total, "duplicates": next.Duplicates, "refused": next.Refused,
+			WHERE id = @id AND state = 'importing' AND total = @before AND bytes = @bytes_before AND cursor = @cursor_before`, pgx.NamedArgs{
+			"id": a.ID, "before": a.Total, "bytes_before": a.Bytes, "cursor_before": a.Cursor, "total": next.Total, "duplicates": next.Duplicates, "refused": next.Refused,
 			"suppressed": next.Suppressed, "bytes": next.Bytes, "lines": next.Lines, "cursor": next.Cursor,
 		})
 		if err == nil && tag.RowsAffected() == 0 {
-			err = errMoved
+			err = ErrImportMoved
 		}
 		return err
 	})
@@ -136,7 +157,7 @@ func (r *recipientRows) row(v *values) bool {
 func (s *Store) FinishAudience(ctx context.Context, a *Audience) error {
 	tag, err := s.pool.Exec(ctx, `UPDATE audience SET state = 'ready' WHERE id = $1 AND state IN ('importing', 'ready') AND total = $2`, a.ID, a.Total)
 	if err == nil && tag.RowsAffected() == 0 {
-		err = errMoved
+		err = ErrImportMoved
 	}
 	if err != nil {
 		return fmt.Errorf("finish audience: %w", err)
