@@ -27,7 +27,9 @@ type shard struct {
 
 func newSieve() *sieve { return &sieve{seed: maphash.MakeSeed()} }
 
-func (s *sieve) tag(openid message.OpenID) uint32 { return uint32(maphash.String(s.seed, string(openid))) }
+func (s *sieve) tag(openid message.OpenID) uint32 {
+	return uint32(maphash.String(s.seed, string(openid)))
+}
 
 // find appends the numbers that were added under the tag.
 func (s *sieve) find(dst []int32, tag uint32) []int32 {
