@@ -54,6 +54,7 @@ var rooms = map[string]room{
 	"internal/wechat":    {ideas, []string{"message", "internal/fault"}},
 	"internal/tasks":     {ideas, []string{"message"}}, // no handlers, so that a producer links no pipeline
 	"internal/campaign":  {ideas, []string{"message"}},
+	"internal/audience":  {ideas, []string{"message"}},
 
 	"internal/postgres": {adapters, []string{"message", "outcome", "internal/campaign", "internal/mass", "internal/fault", "sql", "sql/migrations"}},
 	"internal/token":    {adapters, []string{"message", "internal/wechat"}},
