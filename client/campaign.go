@@ -55,13 +55,33 @@ type Campaign struct {
 	NextTick  time.Time // of its schedule; zero: by hand, or never again
 	CreatedAt time.Time
 	ChangedAt time.Time
+	Audience  CampaignSource
 }
+
+// A CampaignSource says where a campaign's audience comes from: one of these, or none where a file is given later.
+type CampaignSource struct {
+	File      string
+	Tag       int // of the account's followers
+	Followers bool
+	SQL       string
+}
+
+// Pulled says that workers fetch the audience, anew for each firing.
+func (s CampaignSource) Pulled() bool { return s.Tag != 0 || s.Followers || s.SQL != "" }
 
 func campaignOf(c postgres.Campaign) Campaign {
 	return Campaign{
 		ID: c.ID, Name: c.Name, Account: c.Account, Kind: c.Kind, State: CampaignState(c.State), Reason: c.Reason,
-		Until: c.Until, NextTick: c.NextTick, CreatedAt: c.CreatedAt, ChangedAt: c.ChangedAt,
+		Until: c.Until, NextTick: c.NextTick, CreatedAt: c.CreatedAt, ChangedAt: c.ChangedAt, Audience: sourceOf(c.Spec),
 	}
+}
+
+func sourceOf(s *campaign.Spec) CampaignSource {
+	if s == nil {
+		return CampaignSource{}
+	}
+	a := s.Audience
+	return CampaignSource{File: a.File, Tag: a.Tag, Followers: a.Kind == campaign.FromFollowers, SQL: a.SQL}
 }
 
 // Campaign finds a campaign by its id, or by its name where one campaign has it, or one that has not ended.

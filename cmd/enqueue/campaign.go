@@ -13,6 +13,9 @@ import (
 )
 
 type campaignCommands struct {
+	Create campaignCreateCommand `cmd:"" help:"Write a campaign down as a draft."`
+	Import campaignImportCommand `cmd:"" help:"Import its audience: a file, a tag, the followers, a query."`
+	Start  campaignStartCommand  `cmd:"" help:"Start a draft: now, or by its schedule."`
 	Status campaignStatusCommand `cmd:"" help:"Say how far a campaign has come; --watch goes on saying it."`
 	List   campaignListCommand   `cmd:"" help:"List campaigns, the youngest first."`
 	Pause  campaignPauseCommand  `cmd:"" help:"Stop a campaign, until it is resumed."`
@@ -63,6 +66,22 @@ func campaignError(id string, err error) error {
 		return fmt.Errorf("campaign %s: %w", id, err)
 	}
 	return err
+}
+
+type campaignStartCommand struct{ theCampaign }
+
+func (*campaignStartCommand) Help() string {
+	return `Without a schedule it goes to its audience at once; with one it waits for its next tick. A campaign without an audience that is
+ready, or whose audience lacks a column of its texts, does not start. See enqueue campaign check before.
+
+Example:
+
+  enqueue campaign start double-eleven`
+}
+
+// Run starts the campaign.
+func (c *campaignStartCommand) Run(ctx context.Context, s *session) error {
+	return s.onCampaign(ctx, c.ID, func(e *client.Client) (client.CampaignState, error) { return e.StartCampaign(ctx, c.ID) })
 }
 
 type campaignPauseCommand struct {

@@ -2,6 +2,7 @@ package campaign
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -37,6 +38,19 @@ type Source struct {
 	File string `json:"file,omitempty"`
 	Tag  int    `json:"tag,omitempty"`
 	SQL  string `json:"sql,omitempty"`
+}
+
+// Pulled says that workers fetch the audience, anew for each firing.
+func (s Source) Pulled() bool {
+	return s.Kind == FromTag || s.Kind == FromFollowers || s.Kind == FromSQL
+}
+
+// String is the source as an audience's row has it; a file's name is known when it is imported.
+func (s Source) String() string {
+	if s.Kind == FromTag {
+		return fmt.Sprintf("%s:%d", FromTag, s.Tag)
+	}
+	return s.Kind
 }
 
 // FrequencyCap is how many campaign messages a user gets.

@@ -52,9 +52,13 @@ func (s *Store) BeginAudience(ctx context.Context, id message.ID, source string,
 
 // Audiences lists a campaign's, the youngest first.
 func (s *Store) Audiences(ctx context.Context, id message.ID) ([]Audience, error) {
+	return s.audiences(ctx, `campaign = $1`, [16]byte(id))
+}
+
+func (s *Store) audiences(ctx context.Context, where string, args ...any) ([]Audience, error) {
 	rows, err := s.pool.Query(ctx, `
 		SELECT id, campaign, source, columns, state, total, duplicates, refused, suppressed, bytes, lines, cursor, created_at
-		FROM audience WHERE campaign = $1 ORDER BY id DESC`, [16]byte(id))
+		FROM audience WHERE `+where+` ORDER BY id DESC`, args...)
 	if err == nil {
 		var list []Audience
 		list, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (a Audience, err error) {
@@ -175,12 +179,20 @@ func (s *Store) DropAudience(ctx context.Context, id int32) error {
 	if err == nil && tag.RowsAffected() == 0 {
 		err = errors.New("a firing goes to it, or it is not there")
 	}
-	for left := true; left && err == nil; {
-		tag, err = s.pool.Exec(ctx, `DELETE FROM recipient WHERE audience = $1 AND n IN (SELECT n FROM recipient WHERE audience = $1 ORDER BY n LIMIT $2)`, id, dropRows)
-		left = tag.RowsAffected() == dropRows
+	if err == nil {
+		err = s.deleteRecipients(ctx, id)
 	}
 	if err != nil {
 		return fmt.Errorf("drop audience: %w", err)
 	}
 	return nil
+}
+
+func (s *Store) deleteRecipients(ctx context.Context, audience int32) error {
+	for {
+		tag, err := s.pool.Exec(ctx, `DELETE FROM recipient WHERE audience = $1 AND n IN (SELECT n FROM recipient WHERE audience = $1 ORDER BY n LIMIT $2)`, audience, dropRows)
+		if err != nil || tag.RowsAffected() < dropRows {
+			return err
+		}
+	}
 }

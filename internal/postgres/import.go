@@ -39,6 +39,14 @@ type Dropped struct {
 	ErrCode int   // suppressed: WeChat's refusal
 }
 
+// Reason says why, in words.
+func (d Dropped) Reason() string {
+	if d.Of > 0 {
+		return fmt.Sprintf("duplicate: recipient %d has this openid", d.Of)
+	}
+	return fmt.Sprintf("suppressed: the user refuses such messages (WeChat's %d)", d.ErrCode)
+}
+
 // NewImport goes on with an audience of the campaign that is being imported.
 func (s *Store) NewImport(ctx context.Context, c Campaign, a Audience) (*Import, error) {
 	account, err := s.accountID(ctx, c.Account)
