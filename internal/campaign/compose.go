@@ -50,6 +50,9 @@ func (c *Composer) Message(arena []byte, n int32, to message.OpenID, vars []stri
 	}
 	from := len(arena)
 	arena, err := c.body.fill(arena, to, vars)
+	if err == nil && len(arena)-from > message.MaxBytes {
+		err = errTooLong
+	}
 	if err != nil {
 		return m, arena[:from], err
 	}
