@@ -15,6 +15,7 @@ import (
 type campaignCommands struct {
 	Create campaignCreateCommand `cmd:"" help:"Write a campaign down as a draft."`
 	Import campaignImportCommand `cmd:"" help:"Import its audience: a file, a tag, the followers, a query."`
+	Check  campaignCheckCommand  `cmd:"" help:"Look before the start: every message, samples, a test, the forecast."`
 	Start  campaignStartCommand  `cmd:"" help:"Start a draft: now, or by its schedule."`
 	Status campaignStatusCommand `cmd:"" help:"Say how far a campaign has come; --watch goes on saying it."`
 	List   campaignListCommand   `cmd:"" help:"List campaigns, the youngest first."`

@@ -59,6 +59,18 @@ type FrequencyCap struct {
 	Per      string `json:"per,omitempty"` // day, week
 }
 
+// Since is when the cap's day or week began, in Beijing; weeks begin on Monday.
+func (c FrequencyCap) Since(now time.Time) time.Time {
+	if c.Messages <= 0 {
+		return now
+	}
+	day := message.Day(now)
+	if c.Per != "week" {
+		return day
+	}
+	return day.AddDate(0, 0, -(int(message.Beijing(day).Weekday())+6)%7)
+}
+
 // Columns lists the columns that the body and the fallback ask for, sorted, without openid.
 func (s *Spec) Columns() []string {
 	asked := map[string]bool{}
