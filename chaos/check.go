@@ -186,6 +186,7 @@ func (r *rig) judge(ctx context.Context) (*Result, error) {
 	if r.after != nil {
 		f.list = append(f.list, r.after(ctx, r)...)
 	}
+	f.list = append(f.list, r.wrong...)
 	leaks, err := r.canaries(ctx)
 	if err != nil {
 		return nil, err
