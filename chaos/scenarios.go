@@ -27,7 +27,7 @@ func (p plan) but(change func(*plan)) plan {
 // scenarios are all kinds of trouble, in the order of the table.
 var scenarios = []scenario{
 	{
-		name: "kill", about: "kill -9 of a random worker every 2-5 s", do: killWorkers, naive: true, brief: true,
+		name: "kill", about: "kill -9 of a random worker every 2-5 s", do: killWorkers, naive: true, brief: true, after: resolvedSoon,
 		plan: mixed.but(func(p *plan) {
 			p.messages, p.perSecond, p.workers, p.handOver, p.windows, p.latency = 5000, 200, 4, true, true, "60ms-350ms"
 		}),
@@ -72,7 +72,7 @@ var scenarios = []scenario{
 		plan: mixed.but(func(p *plan) { p.messages, p.workers, p.tags = 1000, 0, "chaos" }),
 	},
 	{
-		name: "fence", about: "a worker stops between claim and wire and goes on while another sends its message", do: wake, plan: late,
+		name: "fence", about: "a worker stops between claim and wire and goes on while another sends its message", do: wake, plan: late, brief: true,
 	},
 	{
 		name: "gate-kill", about: "workers are killed while messages come to a closed gate, which opens then", do: killAtGate, command: true, plan: mixed,
@@ -128,11 +128,11 @@ var scenarios = []scenario{
 
 	// What the suite is worth: each safety taken away, which must be noticed.
 	{name: "without-claim", about: "nothing is claimed before it is sent", do: killWorkers, without: fault.Claim, plan: mutant},
-	{name: "without-fence", about: "an outcome counts under any claim", do: wake, without: fault.Fence, plan: late},
+	{name: "without-fence", about: "an outcome counts under any claim", do: wake, without: fault.Fence, plan: late, brief: true},
 	{
 		name: "without-settle-first", about: "parcels are acknowledged before their outcomes are written", do: killAtGate, without: fault.SettleFirst,
 		plan: mutant, command: true,
 	},
-	{name: "without-no-redirects", about: "redirects are followed", do: redirect, without: fault.NoRedirects, plan: mutant},
+	{name: "without-no-redirects", about: "redirects are followed", do: redirect, without: fault.NoRedirects, plan: mutant, brief: true},
 	{name: "without-reconciler", about: "nobody looks for what is left behind", do: killWorkers, without: fault.Reconciler, plan: mutant},
 }

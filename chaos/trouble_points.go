@@ -49,7 +49,7 @@ func crashPoints(ctx context.Context, r *rig) error {
 	}
 	for _, p := range producerPoints {
 		for _, kind := range pointKinds {
-			if err := r.dieProducing(ctx, p, kind, some(kind)); err != nil {
+			if err := r.dieProducing(ctx, p, some(kind)); err != nil {
 				return err
 			}
 		}
@@ -80,12 +80,12 @@ func crashPoints(ctx context.Context, r *rig) error {
 }
 
 // dieProducing lets a producer die at a point, and another offer the same messages again, under the same keys.
-func (r *rig) dieProducing(ctx context.Context, p fault.Point, kind message.Kind, numbers []int) error {
+func (r *rig) dieProducing(ctx context.Context, p fault.Point, numbers []int) error {
 	file, err := r.batchFile(numbers)
 	if err != nil {
 		return err
 	}
-	mended := r.broke(fmt.Sprintf("HONGYAN_FAULT_AT=%s of a producer of %s", p, kind), "")
+	mended := r.broke("death at "+string(p), "")
 	out, err := r.enqueue(ctx, []string{"HONGYAN_FAULT_AT=" + string(p)}, "batch", file).CombinedOutput()
 	mended()
 	if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ProcessState.ExitCode() != -1 {

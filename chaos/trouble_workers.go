@@ -72,7 +72,10 @@ func (r *rig) dieOnce(ctx context.Context, within time.Duration) error {
 	if err != nil {
 		return err
 	}
-	mended := r.broke(strings.Join(r.crew.env, " "), w.name)
+	_, at, _ := strings.Cut(strings.Join(r.crew.env, " "), "=")
+	at, _, _ = strings.Cut(at, ":")
+	at, _, _ = strings.Cut(at, "/")
+	mended := r.broke("death at "+at, w.name)
 	defer mended()
 	select {
 	case <-w.ended:
