@@ -37,7 +37,7 @@ func busy(ctx context.Context, r *rig) error {
 	if most := int64(r.plan.outage/(5*time.Second)) * int64(len(sendAPIs)); sends > most {
 		r.finding("(e) %d sends after 10 s of -1, want at most %d: the breaker holds back nothing", sends, most)
 	}
-	return r.again(ctx, "dispatch again", mended)
+	return r.goesOn(ctx, "dispatch again", mended) // a rest may be a minute long
 }
 
 // calls are the calls that sent or tried to.

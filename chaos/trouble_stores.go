@@ -15,8 +15,20 @@ import (
 	"github.com/hongyan-dispatch/hongyan/message"
 )
 
+// goesOnWithin is how soon messages go again when what was broken is back.
+const goesOnWithin = time.Minute
+
 // again measures how long it takes until WeChat accepts the next message, and ends the fault.
 func (r *rig) again(ctx context.Context, what string, mended func()) error {
+	back := time.Now()
+	err := r.goesOn(ctx, what, mended)
+	if took := time.Since(back); took > goesOnWithin {
+		r.finding("(a) %s after %v, want within %v", what, took.Round(time.Second), goesOnWithin)
+	}
+	return err
+}
+
+func (r *rig) goesOn(ctx context.Context, what string, mended func()) error {
 	back := time.Now()
 	before := r.sim.AcceptedTotal()
 	for r.sim.AcceptedTotal() == before && time.Since(back) < 2*time.Minute {
