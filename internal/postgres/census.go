@@ -44,8 +44,10 @@ type WebhookStock struct {
 const (
 	censusRows    = 100_000
 	censusParcels = 20_000
-	censusSilent  = 15 * time.Second // after which a worker counts as dead
 )
+
+// SilentAfter is the silence after which a worker counts as dead.
+const SilentAfter = 15 * time.Second
 
 // Census counts.
 func (s *Store) Census(ctx context.Context, now time.Time) (Census, error) {
@@ -103,7 +105,7 @@ func (s *Store) countWorkers(ctx context.Context, c *Census, _ time.Time) (err e
 // Workers counts the workers that live, by version.
 func (s *Store) Workers(ctx context.Context) (map[string]int, error) {
 	rows, err := s.pool.Query(ctx, `
-		SELECT version, count(*)::int FROM pod WHERE seen_at > now() - make_interval(secs => $1) GROUP BY 1`, censusSilent.Seconds())
+		SELECT version, count(*)::int FROM pod WHERE seen_at > now() - make_interval(secs => $1) GROUP BY 1`, SilentAfter.Seconds())
 	if err != nil {
 		return nil, fmt.Errorf("count workers: %w", err)
 	}
@@ -145,7 +147,7 @@ func (s *Store) countRest(ctx context.Context, c *Census, now time.Time) error {
 				FROM (SELECT DISTINCT pod FROM in_flight) AS f JOIN pod p ON p.id = f.pod WHERE p.seen_at < now() - make_interval(secs => $1)),
 			(SELECT count(*) FROM (SELECT FROM receipt WHERE look_at <= $2 LIMIT $3) AS one),
 			(SELECT count(*) FROM (SELECT FROM rejected_task LIMIT $3) AS one)`,
-		censusSilent.Seconds(), now, censusRows).Scan(&left, &c.Receipts, &c.Rejected)
+		SilentAfter.Seconds(), now, censusRows).Scan(&left, &c.Receipts, &c.Rejected)
 	c.Left = seconds(left)
 	return err
 }
