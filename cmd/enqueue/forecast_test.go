@@ -3,6 +3,8 @@ package main
 import (
 	"testing"
 	"time"
+
+	"github.com/hongyan-dispatch/hongyan/internal/report"
 )
 
 func TestForecast(t *testing.T) {
@@ -21,7 +23,7 @@ func TestForecast(t *testing.T) {
 		"the day is used up":                    {50, 100, 100, 0, midnight.Add(5 * time.Second)},
 		"more than two days' calls are waiting": {2500, 900, 900, 800, midnight.AddDate(0, 0, 1).Add(80 * time.Second)},
 	} {
-		v := quotaView{Ours: oursView{Limit: 1000, Left: c.ours, Pace: 10}}
+		v := quotaView{Ours: report.Quota{Limit: 1000, Left: c.ours, Pace: 10}}
 		if c.left >= 0 {
 			v.WeChat = &wechatView{Left: c.left}
 		}

@@ -24,8 +24,8 @@ type Senders struct {
 // ledger, so that a commit carries many.
 const claimsAhead = 256
 
-// NewSenders makes n senders for that many accounts, of which a tenth (one at least, if n > 1, and eight at most) is
-// kept for urgent messages.
+// NewSenders makes n senders for that many accounts, of which a sixteenth (one at least, if n > 1, and eight at most) is
+// kept for urgent messages: enough where calls hang, and what they cost a campaign is their share of the rate.
 func NewSenders(n, accounts int) *Senders {
 	return &Senders{
 		wire: newLine(n, keptOf(n)), ahead: newLine(n+claimsAhead, keptOf(n)),
@@ -34,7 +34,7 @@ func NewSenders(n, accounts int) *Senders {
 }
 
 func keptOf(n int) int {
-	if kept := min(n/10, 8); kept > 0 {
+	if kept := min(n/16, 8); kept > 0 {
 		return kept
 	}
 	return min(max(n-1, 0), 1)

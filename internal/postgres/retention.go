@@ -162,6 +162,9 @@ func (s *Store) deleteExpired(ctx context.Context, now time.Time, keep time.Dura
 			SELECT r.audience, r.n FROM audience a JOIN recipient r ON r.audience = a.id WHERE a.state = 'dropped' LIMIT $1)`, []any{expiredRows}},
 		{`DELETE FROM chunk WHERE (firing, no) IN (
 			SELECT k.firing, k.no FROM firing f JOIN chunk k ON k.firing = f.id WHERE f.ended_at < $1 LIMIT $2)`, []any{before, expiredRows}},
+		{`DELETE FROM api_audit WHERE id IN (SELECT id FROM api_audit WHERE at < $1 ORDER BY at LIMIT $2)`, []any{before, expiredRows}},
+		{`DELETE FROM api_key WHERE greatest(revoked_at, expires_at) < $1`, []any{before}},
+		{`DELETE FROM approval WHERE id IN (SELECT id FROM approval WHERE asked_at < $1 ORDER BY asked_at LIMIT $2)`, []any{before, expiredRows}},
 		{`DELETE FROM pod p WHERE seen_at < $1 AND NOT EXISTS (SELECT FROM in_flight f WHERE f.pod = p.id)`, []any{before}},
 	}
 	for _, st := range statements {
