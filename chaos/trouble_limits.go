@@ -169,16 +169,16 @@ func (r *rig) copyRows(ctx context.Context, messages, bodies, parked [][]any) er
 				}
 				fields, casts = append(fields, c+" "+typ), append(casts, c+"::"+types[i])
 			}
-			if _, err := tx.Exec(ctx, "CREATE TEMP TABLE some ("+strings.Join(fields, ", ")+") ON COMMIT DROP"); err != nil {
+			if _, err := tx.Exec(ctx, "CREATE TEMP TABLE copied ("+strings.Join(fields, ", ")+") ON COMMIT DROP"); err != nil {
 				return err
 			}
-			if _, err := tx.CopyFrom(ctx, pgx.Identifier{"some"}, columns, pgx.CopyFromRows(t.rows)); err != nil {
+			if _, err := tx.CopyFrom(ctx, pgx.Identifier{"copied"}, columns, pgx.CopyFromRows(t.rows)); err != nil {
 				return err
 			}
-			if _, err := tx.Exec(ctx, fmt.Sprintf("INSERT INTO %s (%s) SELECT %s FROM some", t.table, t.columns, strings.Join(casts, ", "))); err != nil {
+			if _, err := tx.Exec(ctx, fmt.Sprintf("INSERT INTO %s (%s) SELECT %s FROM copied", t.table, t.columns, strings.Join(casts, ", "))); err != nil {
 				return err
 			}
-			if _, err := tx.Exec(ctx, "DROP TABLE some"); err != nil {
+			if _, err := tx.Exec(ctx, "DROP TABLE copied"); err != nil {
 				return err
 			}
 		}
