@@ -55,6 +55,9 @@ var (
 	ErrInDoubt = errors.New("whether it was accepted is not known; enqueue it again with the same key")
 )
 
+// ErrNotAll says that a message was not accepted because another one of those that were to be accepted together is not.
+var ErrNotAll = errors.New("not accepted, because another message that came with it is refused")
+
 // A Client enqueues messages. Its methods may be called concurrently; calls that wait at the same time travel
 // together.
 type Client struct {

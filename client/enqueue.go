@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -71,6 +72,64 @@ func (c *Client) EnqueueBatch(ctx context.Context, messages []message.Message) [
 	wg.Wait()
 	return receipts
 }
+
+// EnqueueAll enqueues up to [MaxAll] messages, all or none: where one is refused its receipt says why, and those of the
+// others say [ErrNotAll]. In the bulk lane unless they say otherwise. It takes a ledger.
+func (c *Client) EnqueueAll(ctx context.Context, messages []message.Message) []Receipt {
+	receipts := make([]Receipt, len(messages))
+	entries := make([]entry, len(messages))
+	refused := c.ledger == nil || len(messages) > MaxAll
+	now := time.Now()
+	for i := range messages {
+		e := &entries[i]
+		c.prepare(e, messages[i], true, now)
+		switch {
+		case c.ledger == nil:
+			e.receipt.fail(ErrNoLedger)
+		case len(messages) > MaxAll:
+			e.receipt.fail(message.Invalid{{Rule: fmt.Sprintf("at most %d messages, all or none", MaxAll), Got: fmt.Sprint(len(messages))}})
+		case e.parts != nil && len(messages) > 1:
+			e.receipt.fail(message.Invalid{{Path: "to", Rule: "a list over 10,000 openids goes alone", Got: fmt.Sprint(len(e.message.List))}})
+		}
+		refused = refused || e.receipt.Err != nil
+	}
+	good := make([]*entry, len(entries))
+	for i := range entries {
+		good[i] = &entries[i]
+		if refused && entries[i].receipt.Err == nil {
+			entries[i].receipt.fail(ErrNotAll)
+		}
+	}
+	if !refused && len(good) > 0 {
+		c.sendAll(ctx, good)
+	}
+	for i := range entries {
+		receipts[i] = entries[i].receipt
+	}
+	return receipts
+}
+
+// sendAll sends entries on their way, all or none.
+func (c *Client) sendAll(ctx context.Context, entries []*entry) {
+	if len(entries) == 1 {
+		c.send(ctx, entries)
+		return
+	}
+	if err := c.reach(ctx, time.Now()); err != nil {
+		fail(entries, err)
+		return
+	}
+	messages := make([]*message.Message, len(entries))
+	owner := make(map[*message.Message]*entry, len(entries))
+	for i, e := range entries {
+		messages[i] = &e.message
+		owner[messages[i]] = e
+	}
+	c.sendMessages(ctx, messages, true, func(m *message.Message) *Receipt { return &owner[m].receipt })
+}
+
+// MaxAll is how many messages [Client.EnqueueAll] takes.
+const MaxAll = 1000
 
 // round enqueues messages that travel together.
 func (c *Client) round(ctx context.Context, messages []message.Message, receipts []Receipt) {
@@ -157,15 +216,16 @@ func (c *Client) send(ctx context.Context, entries []*entry) {
 		messages[i] = &e.message
 		owner[messages[i]] = e
 	}
-	c.sendMessages(ctx, messages, func(m *message.Message) *Receipt { return &owner[m].receipt })
+	c.sendMessages(ctx, messages, false, func(m *message.Message) *Receipt { return &owner[m].receipt })
 }
 
 // sendMessages makes parcels of messages, writes them into the ledger if there is one, and puts them into the queue.
-func (c *Client) sendMessages(ctx context.Context, messages []*message.Message, receipt func(*message.Message) *Receipt) {
+// Those of all are accepted together or not at all.
+func (c *Client) sendMessages(ctx context.Context, messages []*message.Message, all bool, receipt func(*message.Message) *Receipt) {
 	parcels := tasks.Pack(messages, time.Now())
 	fault.At(fault.Offered, "")
 	if c.ledger != nil {
-		if err := c.accept(ctx, parcels, receipt); err != nil {
+		if err := c.accept(ctx, parcels, all, receipt); err != nil {
 			for _, m := range messages {
 				receipt(m).fail(err)
 			}
@@ -173,7 +233,9 @@ func (c *Client) sendMessages(ctx context.Context, messages []*message.Message, 
 		}
 		// What is in the ledger is accepted. If Redis is lost in this very moment, the workers put it there later.
 		fault.At(fault.Accepted, "")
-		c.heed(c.queue.Enqueue(ctx, filled(parcels)))
+		if parcels = filled(parcels); len(parcels) > 0 {
+			c.heed(c.queue.Enqueue(ctx, parcels))
+		}
 		fault.At(fault.Enqueued, "")
 		return
 	}
@@ -200,21 +262,28 @@ func (c *Client) heed(errs []error) {
 }
 
 // accept commits parcels in the ledger. What is not to be queued leaves its parcel.
-func (c *Client) accept(ctx context.Context, parcels []*message.Parcel, receipt func(*message.Message) *Receipt) error {
+func (c *Client) accept(ctx context.Context, parcels []*message.Parcel, all bool, receipt func(*message.Message) *Receipt) error {
 	var offered []*message.Message // Accept answers in this order
 	for _, p := range parcels {
 		offered = append(offered, p.Messages...)
 	}
-	acceptances, err := c.ledger.Accept(ctx, parcels, time.Now())
+	accept := c.ledger.Accept
+	if all {
+		accept = c.ledger.AcceptAll
+	}
+	acceptances, err := accept(ctx, parcels, time.Now())
 	if err != nil {
 		return fmt.Errorf("%w: postgres: %w", doubt(err), err)
 	}
+	none := all && slices.ContainsFunc(acceptances, func(a postgres.Acceptance) bool { return a.Err != nil || a.Conflict })
 	for i, a := range acceptances {
 		switch r := receipt(offered[i]); {
 		case a.Err != nil:
 			r.fail(a.Err)
 		case a.Conflict:
 			r.fail(ErrKeyConflict)
+		case none:
+			r.fail(ErrNotAll)
 		case a.Duplicate:
 			r.ID, r.Duplicate = a.ID, true
 		}

@@ -51,14 +51,14 @@ func partKey(key string, n int) string {
 // that was cut short the parts that are missing go.
 func (c *Client) sendParts(ctx context.Context, e *entry) {
 	if e.message.Key == "" || c.ledger == nil {
-		c.sendMessages(ctx, e.parts, func(*message.Message) *Receipt { return &e.receipt })
+		c.sendMessages(ctx, e.parts, false, func(*message.Message) *Receipt { return &e.receipt })
 		return
 	}
 	receipt := e.receipt
 	receipt.Duplicate = true
 	for i, part := range e.parts {
 		r := Receipt{ID: part.ID, Durability: receipt.Durability}
-		c.sendMessages(ctx, []*message.Message{part}, func(*message.Message) *Receipt { return &r })
+		c.sendMessages(ctx, []*message.Message{part}, false, func(*message.Message) *Receipt { return &r })
 		if r.Err != nil {
 			if i > 0 && !receipt.Duplicate {
 				r.Err = fmt.Errorf("part %d of %d (those before it were accepted; enqueue the list again with the same key): %w",

@@ -45,6 +45,7 @@ var rooms = map[string]room{
 	"internal/telemetry":  {ground, nil},
 	"internal/wechattest": {ground, nil}, // shares no code with internal/wechat, or the tests prove nothing
 	"internal/devstack":   {ground, nil},
+	"internal/lines":      {ground, nil},
 	"internal/fault":      {ground, nil}, // nothing of it is in a program without the tag chaos
 
 	"internal/window":    {ideas, []string{"message"}},
@@ -63,8 +64,10 @@ var rooms = map[string]room{
 	"internal/feed":      {heart, []string{"message", "outcome", "internal/tasks", "internal/campaign", "internal/gate"}},
 	"internal/reconcile": {heart, []string{"message", "outcome", "internal/tasks"}},
 
+	"internal/report": {heart, []string{"message", "outcome", "internal/window", "internal/ratelimit", "internal/wechat", "internal/tasks", "internal/postgres"}},
+
 	"internal/worker":    {doors, []string{"message", "outcome", "internal/tasks", "internal/campaign", "internal/pipeline", "internal/fault"}},
-	"internal/api":       {doors, []string{"message", "outcome", "internal/campaign"}},
+	"internal/api":       {doors, []string{"message", "outcome", "internal/lines", "internal/campaign", "internal/report"}},
 	"internal/callback":  {doors, []string{"message", "outcome"}},
 	"internal/dashboard": {doors, []string{"outcome", "internal/campaign"}},
 	"internal/webhook":   {doors, []string{"outcome"}},

@@ -3,6 +3,7 @@ package internal_test
 import (
 	"bytes"
 	"maps"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -202,6 +203,25 @@ func TestComposeSimulatorIsWhatWorkersCall(t *testing.T) {
 		if known[a.AppID] != a.Secret.Reveal()+" "+a.Type {
 			t.Errorf("the simulator does not know %s with its secret and type", a.AppID)
 		}
+	}
+}
+
+func TestComposeServerIsReached(t *testing.T) {
+	c := readCompose(t)
+	host, port, err := net.SplitHostPort(composeConfig(t).Server.Listen)
+	if err != nil || host != "0.0.0.0" {
+		t.Errorf("the server listens on %s (%v), which no published port reaches", host, err)
+	}
+	network := strings.TrimPrefix(c.Services["server"].NetworkMode, "service:")
+	if ports := c.Services[network].Ports; len(ports) != 1 || !strings.HasSuffix(ports[0], ":"+port) {
+		t.Errorf("the server listens on port %s; published are %v", port, ports)
+	}
+	text, err := os.ReadFile("../deploy/wechatsim.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if called := "http://127.0.0.1:" + port + "/wechat/shop"; !strings.Contains(string(text), called) {
+		t.Errorf("the simulator does not call %s back", called)
 	}
 }
 

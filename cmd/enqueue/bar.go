@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/schollz/progressbar/v3"
+
+	"github.com/hongyan-dispatch/hongyan/internal/lines"
 )
 
 // A bar shows progress to a person. The nil bar shows nothing.
@@ -18,7 +20,7 @@ func newBar(stderr io.Writer, file io.Reader, name string) *bar {
 		return nil
 	}
 	size := int64(-1)
-	if f, ok := file.(*os.File); ok && isRegular(f) {
+	if f, ok := file.(*os.File); ok && lines.IsRegular(f) {
 		if info, err := f.Stat(); err == nil {
 			size = info.Size()
 		}

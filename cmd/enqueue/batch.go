@@ -11,6 +11,7 @@ import (
 	"github.com/klauspost/compress/gzip"
 
 	"github.com/hongyan-dispatch/hongyan/client"
+	"github.com/hongyan-dispatch/hongyan/internal/lines"
 	"github.com/hongyan-dispatch/hongyan/message"
 )
 
@@ -40,16 +41,16 @@ func (c *batchCommand) Run(ctx context.Context, s *session) error {
 }
 
 // enqueueLines parses and enqueues the lines of a slab.
-func enqueueLines(ctx context.Context, c *client.Client, b *slab) []verdict {
-	verdicts := make([]verdict, len(b.lines))
-	batch := make([]message.Message, 0, len(b.lines))
-	places := make([]int, 0, len(b.lines))
-	for i, l := range b.lines {
-		if l.tooLong {
+func enqueueLines(ctx context.Context, c *client.Client, b *lines.Slab) []verdict {
+	verdicts := make([]verdict, len(b.Lines))
+	batch := make([]message.Message, 0, len(b.Lines))
+	places := make([]int, 0, len(b.Lines))
+	for i, l := range b.Lines {
+		if l.TooLong {
 			verdicts[i].err = refuse("longer than %d KiB", message.MaxMassBytes>>10)
 			continue
 		}
-		m, err := message.Parse(b.at(l))
+		m, err := message.Parse(b.At(l))
 		if err != nil {
 			verdicts[i].err = err
 			continue
@@ -64,7 +65,7 @@ func enqueueLines(ctx context.Context, c *client.Client, b *slab) []verdict {
 
 // stream takes the file's lines through work and writes the summary.
 func (c *fileFlags) stream(ctx context.Context, s *session, limit, workers int,
-	work func(context.Context, *client.Client, *slab) []verdict,
+	work func(context.Context, *client.Client, *lines.Slab) []verdict,
 ) error {
 	if c.FromLine < 1 {
 		return refuse("--from-line: want 1 or more, got %d", c.FromLine)
@@ -79,7 +80,7 @@ func (c *fileFlags) stream(ctx context.Context, s *session, limit, workers int,
 		return err
 	}
 	defer f.Close()
-	lines, err := newLineReader(f, limit, c.FromLine)
+	in, err := lines.NewReader(f, limit, c.FromLine)
 	if err != nil {
 		return c.badFile(err)
 	}
@@ -91,14 +92,15 @@ func (c *fileFlags) stream(ctx context.Context, s *session, limit, workers int,
 		name: c.File, start: time.Now(), stderr: s.stderr, rejects: refused, last: c.FromLine - 1,
 		bar: newBar(s.stderr, f, c.File), summary: summary{Durability: enqueuer.Durability()},
 	}
-	through := stream{
-		lines: lines, workers: workers, report: t.report,
-		work: func(ctx context.Context, b *slab) []verdict { return work(ctx, enqueuer, b) },
+	through := lines.Stream[verdict]{
+		Lines: in, Workers: workers, Report: t.report,
+		Work:  func(ctx context.Context, b *lines.Slab) []verdict { return work(ctx, enqueuer, b) },
+		Stops: func(v verdict) bool { return v.err != nil && !v.refused() },
 	}
-	if err := through.run(ctx); err != nil {
+	if err := through.Run(ctx); err != nil {
 		return t.finish(s, c.badFile(err), true)
 	}
-	return t.finish(s, nil, !through.ended)
+	return t.finish(s, nil, !through.Ended)
 }
 
 func (c *fileFlags) rejectsPath() string {

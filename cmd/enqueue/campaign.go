@@ -9,6 +9,7 @@ import (
 
 	"github.com/hongyan-dispatch/hongyan/client"
 	"github.com/hongyan-dispatch/hongyan/internal/config"
+	"github.com/hongyan-dispatch/hongyan/internal/report"
 	"github.com/hongyan-dispatch/hongyan/message"
 )
 
@@ -164,9 +165,9 @@ func (v campaignView) standing() string {
 	text := string(v.State)
 	switch {
 	case !v.Until.IsZero():
-		text += " until " + clock(v.Until)
+		text += " until " + report.Clock(v.Until)
 	case v.State == client.CampaignScheduled && !v.NextTick.IsZero():
-		text += " for " + clock(v.NextTick)
+		text += " for " + report.Clock(v.NextTick)
 	}
 	if v.Reason != "" {
 		text += ": " + v.Reason

@@ -12,6 +12,7 @@ import (
 	"github.com/hongyan-dispatch/hongyan/client"
 	"github.com/hongyan-dispatch/hongyan/internal/config"
 	"github.com/hongyan-dispatch/hongyan/internal/ratelimit"
+	"github.com/hongyan-dispatch/hongyan/internal/report"
 	"github.com/hongyan-dispatch/hongyan/internal/wechat"
 	"github.com/hongyan-dispatch/hongyan/message"
 )
@@ -263,7 +264,7 @@ func (v checkView) String() string {
 			fmt.Fprintf(&b, "  %s  %9d from %s to %s\n", message.Beijing(d.Day).Format(time.DateOnly), d.Messages, minute(d.From), minute(d.To))
 		}
 		if !f.Done.IsZero() {
-			fmt.Fprintf(&b, "started now, it is done at %s\n", clock(f.Done))
+			fmt.Fprintf(&b, "started now, it is done at %s\n", report.Clock(f.Done))
 		}
 	}
 	for _, t := range v.Tests {

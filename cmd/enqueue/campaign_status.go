@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/hongyan-dispatch/hongyan/client"
+	"github.com/hongyan-dispatch/hongyan/internal/report"
 	"github.com/hongyan-dispatch/hongyan/outcome"
 )
 
@@ -211,12 +212,12 @@ func (v progressView) String() string {
 	}
 	full := int(share * barWidth)
 	fmt.Fprintf(&b, "[%s%s] %5.1f %%  %d of %d, %d not begun\n", strings.Repeat("█", full), strings.Repeat("░", barWidth-full), 100*share, v.Ended, v.Total, v.Waiting)
-	fmt.Fprintf(&b, "%s since %s", rate(v.PerSecond), clock(v.StartedAt))
+	fmt.Fprintf(&b, "%s since %s", rate(v.PerSecond), report.Clock(v.StartedAt))
 	switch {
 	case !v.EndedAt.IsZero():
-		fmt.Fprintf(&b, ", ended %s", clock(v.EndedAt))
+		fmt.Fprintf(&b, ", ended %s", report.Clock(v.EndedAt))
 	case !v.ETA.IsZero():
-		fmt.Fprintf(&b, ", until about %s", clock(v.ETA))
+		fmt.Fprintf(&b, ", until about %s", report.Clock(v.ETA))
 	}
 	b.WriteByte('\n')
 	for _, o := range v.Outcomes {

@@ -22,6 +22,7 @@ type commands struct {
 	Status    statusCommand    `cmd:"" group:"Messages" help:"Say what became of a message."`
 	Explain   explainCommand   `cmd:"" group:"Messages" help:"Say what holds a message and until when, or why it ended so."`
 	Cancel    cancelCommand    `cmd:"" group:"Messages" help:"Cancel a message that is not on its way yet."`
+	Replay    replayCommand    `cmd:"" group:"Messages" help:"Send ended messages again, each once, as new messages."`
 
 	Media   mediaCommands   `cmd:"" group:"Accounts" help:"Temporary material (临时素材): upload."`
 	Quota   quotaCommand    `cmd:"" group:"Accounts" help:"Show the day's quotas, ours and WeChat's."`

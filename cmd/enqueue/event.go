@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/hongyan-dispatch/hongyan/client"
+	"github.com/hongyan-dispatch/hongyan/internal/lines"
 	"github.com/hongyan-dispatch/hongyan/message"
 )
 
@@ -34,14 +35,14 @@ func (c *eventCommand) Run(ctx context.Context, s *session) error {
 }
 
 // reportEvents reports the lines of a slab.
-func reportEvents(ctx context.Context, c *client.Client, b *slab) []verdict {
-	verdicts := make([]verdict, len(b.lines))
-	for i, l := range b.lines {
-		if l.tooLong {
+func reportEvents(ctx context.Context, c *client.Client, b *lines.Slab) []verdict {
+	verdicts := make([]verdict, len(b.Lines))
+	for i, l := range b.Lines {
+		if l.TooLong {
 			verdicts[i].err = refuse("longer than %d KiB", eventBytes>>10)
 			continue
 		}
-		e, err := client.ParseEvent(b.at(l))
+		e, err := client.ParseEvent(b.At(l))
 		if err == nil {
 			err = c.Event(ctx, e)
 		}

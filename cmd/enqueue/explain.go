@@ -3,10 +3,13 @@ package main
 import (
 	"context"
 	"fmt"
-	"slices"
 	"text/tabwriter"
-	"time"
 
+	"github.com/hongyan-dispatch/hongyan/internal/config"
+	"github.com/hongyan-dispatch/hongyan/internal/ratelimit"
+	"github.com/hongyan-dispatch/hongyan/internal/report"
+	"github.com/hongyan-dispatch/hongyan/internal/tasks"
+	"github.com/hongyan-dispatch/hongyan/internal/window"
 	"github.com/hongyan-dispatch/hongyan/message"
 )
 
@@ -24,45 +27,26 @@ Examples:
   enqueue explain 0198c0de-0000-7000-8000-000000000001 --json`
 }
 
-// explanation is what --json writes: the names of enqueue status, and why.
-type explanation struct {
-	statusView
-	Why     string     `json:"why"`
-	HeldBy  []string   `json:"held_by,omitempty"` // names of checks
-	Until   time.Time  `json:"until,omitzero"`    // zero: ended, or nobody knows
-	Checks  []check    `json:"checks,omitempty"`
-	Instead message.ID `json:"fallback_id,omitzero"`
-}
-
-// A check is one thing that may hold a message.
-type check struct {
-	Name  string    `json:"check"`
-	Holds bool      `json:"holds"`
-	Until time.Time `json:"until,omitzero"` // of one that holds; zero: nobody knows
-	Text  string    `json:"text"`
-}
-
 // Run prints why the message is where it is.
 func (c *explainCommand) Run(ctx context.Context, s *session) error {
 	id, err := message.ParseID(c.ID)
 	if err != nil {
 		return refuse("%w", err)
 	}
-	known, err := s.facts(ctx, id)
+	e, err := s.explain(ctx, id)
 	if err != nil {
 		return ledgerError(err, id)
 	}
-	e := explain(known)
 	if s.json {
 		return s.printJSON(e)
 	}
-	return e.table(s)
+	return explanationTable(s, e)
 }
 
-func (e explanation) table(s *session) error {
+func explanationTable(s *session, e report.Explanation) error {
 	_, _ = fmt.Fprintln(s.stdout, e.Why) // the last write tells
 	if !e.Until.IsZero() {
-		_, _ = fmt.Fprintln(s.stdout, "until", clock(e.Until))
+		_, _ = fmt.Fprintln(s.stdout, "until", report.Clock(e.Until))
 	}
 	_, _ = fmt.Fprintln(s.stdout)
 	if len(e.Checks) > 0 {
@@ -76,33 +60,55 @@ func (e explanation) table(s *session) error {
 		}
 		_, _ = fmt.Fprintln(s.stdout)
 	}
-	return e.statusView.table(s)
+	return messageTable(s, e.Message)
 }
 
-// explain reasons from what is known; it asks nobody.
-func explain(f facts) explanation {
-	e := explanation{statusView: viewOf(f.status), Instead: f.around.Instead}
-	if f.status.State.Terminal() {
-		e.Why = ended(f)
-		return e
+func (s *session) explain(ctx context.Context, id message.ID) (report.Explanation, error) {
+	cfg, err := s.load(config.NeedPostgres)
+	if err != nil {
+		return report.Explanation{}, err
 	}
-	for _, look := range []func(facts) (check, bool){
-		worker, expiry, suppression, gates, schedule, parts, turn, queue, claim, windowCheck, quotaCheck, redisCheck,
+	store, err := s.ledger(ctx)
+	if err != nil {
+		return report.Explanation{}, err
+	}
+	defer store.Close()
+	from := report.Source{
+		Store: store, NoRedis: "not asked: redis.url is not set here", Accounts: len(cfg.Accounts) > 0,
+		Account: func(name string) (report.Account, bool) {
+			a, known := cfg.Account(name)
+			if !known {
+				return report.Account{}, false
+			}
+			return accountOf(a), true
+		},
+	}
+	if !cfg.Redis.URL.IsZero() {
+		rdb, err := tasks.Redis(cfg.Redis.URL.Reveal())
+		if err != nil {
+			return report.Explanation{}, refuse("%w", err)
+		}
+		defer rdb.Close()
+		from.Redis = rdb
+	}
+	return from.Explain(ctx, id)
+}
+
+// accountOf is what a report must know of an account.
+func accountOf(a *config.Account) report.Account {
+	return report.Account{
+		AppID: message.AppID(a.AppID), Window: rulesOf(a.Window), TryUnknown: a.Window.Unknown == "try", UrgentDay: a.Reserve.UrgentDay,
+		Limits: func(api string) ratelimit.Limits { return limitsOf(a, api) },
+	}
+}
+
+// rulesOf are the rules by which workers count answers.
+func rulesOf(w config.Window) window.Rules {
+	rules := window.Rules{}
+	for t, a := range map[window.Trigger]config.Allowance{
+		window.Message: w.Message, window.Menu: w.Menu, window.Follow: w.Follow, window.Scan: w.Scan, window.Pay: w.Pay,
 	} {
-		if c, applies := look(f); applies {
-			e.Checks = append(e.Checks, c)
-		}
+		rules[t] = window.Allowance{Messages: a.Messages, For: a.For, Margin: a.Margin}
 	}
-	e.Why = fmt.Sprintf("The message is %s, and nothing holds it: it goes any moment.", f.status.State)
-	if i := slices.IndexFunc(e.Checks, func(c check) bool { return c.Holds }); i >= 0 {
-		e.Why = fmt.Sprintf("The message is %s, and waits: %s.", f.status.State, e.Checks[i].Text)
-	}
-	var ends []time.Time
-	for _, c := range e.Checks {
-		if c.Holds {
-			e.HeldBy, ends = append(e.HeldBy, c.Name), append(ends, c.Until)
-		}
-	}
-	e.Until = last(ends)
-	return e
+	return rules
 }

@@ -3,11 +3,11 @@ package main
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/hongyan-dispatch/hongyan/internal/config"
 	"github.com/hongyan-dispatch/hongyan/internal/postgres"
+	"github.com/hongyan-dispatch/hongyan/internal/report"
 	"github.com/hongyan-dispatch/hongyan/internal/tasks"
 	"github.com/hongyan-dispatch/hongyan/internal/token"
 	"github.com/hongyan-dispatch/hongyan/internal/wechat"
@@ -40,41 +40,23 @@ func (c *gateOpenCommand) Run(ctx context.Context, s *session) error {
 		return err
 	}
 	defer store.Close()
+	if err := s.forgive(ctx, name, api); err != nil { // first: the old refusal would break the open gate again
+		return err
+	}
 	opened, err := store.OpenGate(ctx, name, api, time.Time{})
 	if err != nil {
 		return err
 	}
-	if err := s.forgive(ctx, name, api); err != nil {
-		return err
-	}
-	due, err := bringForward(ctx, store, name, api)
+	due, err := report.BringForward(ctx, store, name, api)
 	if err != nil {
-		return fmt.Errorf("%s %s is open, but: %w", name, apiName(api), err)
+		return fmt.Errorf("%s %s is open, but: %w", name, report.APIName(api), err)
 	}
 	word := "opened"
 	if !opened {
 		word = "was open:"
 	}
 	return s.print(map[string]any{"account": name, "api": api, "state": postgres.GateOpen, "changed": opened, "due": due},
-		"%s %s %s; %d messages that waited are due now", word, name, apiName(api), due)
-}
-
-// bringForward makes what waits behind the gate due, some at a time: others write to the same list.
-func bringForward(ctx context.Context, store *postgres.Store, account, api string) (due int64, err error) {
-	const some = 5000
-	kinds := kindsBehind(api)
-	for {
-		n, err := store.BringForward(ctx, account, kinds, some)
-		due += n
-		if err != nil || n < some {
-			return due, err
-		}
-	}
-}
-
-// kindsBehind are the kinds of message that an API sends; the whole account sends all.
-func kindsBehind(api string) []message.Kind {
-	return slices.DeleteFunc(message.Kinds(), func(k message.Kind) bool { return api != "" && wechat.PathOf(k) != api })
+		"%s %s %s; %d messages that waited are due now", word, name, report.APIName(api), due)
 }
 
 // forgive lets workers ask for an access token at once that WeChat has just refused.
@@ -115,7 +97,7 @@ func (c *gateCloseCommand) Run(ctx context.Context, s *session) error {
 	ends := c.Until.after(now)
 	switch {
 	case ends.IsZero():
-		ends = byHand
+		ends = report.ByHand
 	case !ends.After(now):
 		return refuse("--until: must be in the future, got %s", ends.Format(time.RFC3339))
 	}
@@ -130,24 +112,24 @@ func (c *gateCloseCommand) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	gates, err := shut(ctx, store)
+	gates, err := report.Shut(ctx, store)
 	if err != nil {
 		return err
 	}
 	for _, g := range gates {
 		if g.Account == name && g.API == api && g.State == postgres.GateBroken {
-			return fmt.Errorf("%s %s: the gate is broken, which holds its messages already: %s", name, apiName(api), g.Detail)
+			return fmt.Errorf("%s %s: the gate is broken, which holds its messages already: %s", name, report.APIName(api), g.Detail)
 		} else if g.Account == name && g.API == api {
-			return s.print(g, "closed %s %s until %s", name, apiName(api), until(g.Until))
+			return s.print(g, "closed %s %s until %s", name, report.APIName(api), report.Until(g.Until))
 		}
 	}
-	return fmt.Errorf("%s %s: somebody opened the gate meanwhile", name, apiName(api))
+	return fmt.Errorf("%s %s: somebody opened the gate meanwhile", name, report.APIName(api))
 }
 
 // gate opens the ledger for the gate of an account and an API.
 func (s *session) gate(ctx context.Context, accountName, apiName string) (store *postgres.Store, name, api string, err error) {
-	if api, err = parseAPI(apiName); err != nil {
-		return nil, "", "", err
+	if api, err = report.ParseAPI(apiName); err != nil {
+		return nil, "", "", refuse("%w", err)
 	}
 	cfg, err := s.load(config.NeedPostgres)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/hongyan-dispatch/hongyan/internal/config"
+	"github.com/hongyan-dispatch/hongyan/internal/report"
 	"github.com/hongyan-dispatch/hongyan/internal/wechat"
 	"github.com/hongyan-dispatch/hongyan/message"
 	"github.com/hongyan-dispatch/hongyan/outcome"
@@ -28,14 +29,14 @@ Examples:
 
 // massStatus is what --json writes.
 type massStatus struct {
-	ID      message.ID     `json:"id,omitzero"`
-	Account string         `json:"account"`
-	Status  outcome.Status `json:"status,omitempty"`
-	Reason  outcome.Reason `json:"reason,omitempty"`
-	MsgID   int64          `json:"msg_id,omitempty"`
-	WeChat  string         `json:"wechat,omitempty"` // WeChat's msg_status
-	Receipt *receiptView   `json:"receipt,omitempty"`
-	LeftOut []leftOut      `json:"left_out,omitempty"`
+	ID      message.ID      `json:"id,omitzero"`
+	Account string          `json:"account"`
+	Status  outcome.Status  `json:"status,omitempty"`
+	Reason  outcome.Reason  `json:"reason,omitempty"`
+	MsgID   int64           `json:"msg_id,omitempty"`
+	WeChat  string          `json:"wechat,omitempty"` // WeChat's msg_status
+	Receipt *report.Receipt `json:"receipt,omitempty"`
+	LeftOut []leftOut       `json:"left_out,omitempty"`
 }
 
 type leftOut struct {
@@ -75,7 +76,7 @@ func (st massStatus) String() string {
 		fmt.Fprintf(&b, "\nWeChat: msg_id %d, %s", st.MsgID, st.WeChat)
 	}
 	if st.Receipt != nil {
-		fmt.Fprintf(&b, "\nreceipt: %s%s", st.Receipt, st.Receipt.counts())
+		fmt.Fprintf(&b, "\nreceipt: %s%s", st.Receipt, st.Receipt.Counts())
 	}
 	if len(st.LeftOut) > 0 {
 		fmt.Fprintf(&b, "\nleft out: %d", len(st.LeftOut))
@@ -116,7 +117,7 @@ func (s *session) massStatus(ctx context.Context, arg, accountName string) (mass
 		return massStatus{}, refuse("%s: a %s message; see enqueue status", id, row.Message.Kind)
 	}
 	st := massStatus{ID: id, Account: row.Message.Account, Status: row.State, Reason: row.Reason, MsgID: row.MsgID}
-	st.Receipt = lastReceipt(row)
+	st.Receipt = report.LastReceipt(row)
 	users, err := store.LeftOut(ctx, id)
 	if err != nil {
 		return massStatus{}, err

@@ -12,6 +12,7 @@ import (
 
 	"github.com/hongyan-dispatch/hongyan/internal/config"
 	"github.com/hongyan-dispatch/hongyan/internal/ratelimit"
+	"github.com/hongyan-dispatch/hongyan/internal/report"
 	"github.com/hongyan-dispatch/hongyan/internal/tasks"
 	"github.com/hongyan-dispatch/hongyan/internal/wechat"
 	"github.com/hongyan-dispatch/hongyan/message"
@@ -32,20 +33,11 @@ Example:
 
 // quotaView is what --json writes.
 type quotaView struct {
-	Account string      `json:"account"`
-	API     string      `json:"api"`
-	Ours    oursView    `json:"ours"`
-	WeChat  *wechatView `json:"wechat,omitempty"`
-	Error   string      `json:"error,omitempty"` // why WeChat gave no answer
-}
-
-type oursView struct {
-	Day    string  `json:"day"`
-	Limit  int64   `json:"limit"`
-	Used   int64   `json:"used"`
-	Leased int64   `json:"leased"`
-	Left   int64   `json:"left"`
-	Pace   float64 `json:"per_second"`
+	Account string       `json:"account"`
+	API     string       `json:"api"`
+	Ours    report.Quota `json:"ours"`
+	WeChat  *wechatView  `json:"wechat,omitempty"`
+	Error   string       `json:"error,omitempty"` // why WeChat gave no answer
 }
 
 type wechatView struct {
@@ -110,9 +102,7 @@ func quotasOf(ctx context.Context, a *config.Account, rdb redis.UniversalClient)
 		if err != nil {
 			return nil, fmt.Errorf("redis: %w", err)
 		}
-		v := quotaView{Account: a.Name, API: api, Ours: oursView{
-			Day: u.Day.Format(time.DateOnly), Limit: u.Limit, Used: u.Used, Leased: u.Leased, Left: u.Left, Pace: u.PacePerSecond,
-		}}
+		v := quotaView{Account: a.Name, API: api, Ours: report.QuotaOf(u)}
 		if trouble == "" {
 			v.WeChat, err = askQuota(ctx, caller, api)
 			if err != nil {
@@ -171,7 +161,7 @@ func quotaTable(s *session, views []quotaView) error {
 			theirs = fmt.Sprintf("%d\t%d\t%d", q.Used, q.Left, q.Limit)
 		}
 		o := v.Ours
-		_, _ = fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%d\t%.3g\t%s\t\n", v.Account, apiName(v.API), o.Used, o.Leased, o.Left, o.Limit, o.Pace, theirs)
+		_, _ = fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%d\t%.3g\t%s\t\n", v.Account, report.APIName(v.API), o.Used, o.Leased, o.Left, o.Limit, o.Pace, theirs)
 	}
 	return w.Flush()
 }

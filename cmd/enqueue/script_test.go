@@ -28,7 +28,7 @@ type servers struct{ *testing.M }
 func (s servers) Run() int { return devstack.Run(s.M) }
 
 // TestScripts runs the command as a user types it. Each script has stores of its own in $REDIS and $DATABASE, a
-// simulator of WeChat, and two configurations: hongyan.yaml with both stores, redis.yaml without a ledger.
+// database without a schema in $EMPTY, a simulator of WeChat, and two configurations: hongyan.yaml with both stores, redis.yaml without a ledger.
 func TestScripts(t *testing.T) {
 	scripts, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(scripts) == 0 {
@@ -87,6 +87,7 @@ func prepare(t *testing.T, env *testscript.Env) error {
 	})
 	env.Setenv("REDIS", devstack.Redis(t))
 	env.Setenv("DATABASE", devstack.Postgres(t, postgres.Migrate))
+	env.Setenv("EMPTY", devstack.Postgres(t, nil))
 	accounts := fmt.Sprintf(accountsYAML, server.URL)
 	return errors.Join(
 		write(env, "redis.yaml", "redis: {url: '%s'}\n%s", env.Getenv("REDIS"), accounts),

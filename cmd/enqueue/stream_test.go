@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -91,6 +90,20 @@ func TestLinesGoOnTheirWayWhileTheFileGrows(t *testing.T) {
 	}
 }
 
+func TestALineThatIsBeingWrittenHoldsUpNoOther(t *testing.T) {
+	t.Parallel()
+	redis := devstack.Redis(t)
+	c := start(t, "batch", "-", "--config", configured(t, redis), "--rejects", filepath.Join(t.TempDir(), "r.jsonl"))
+	third := messageLine(3)
+	c.write(messageLine(1) + messageLine(2) + third[:20])
+	awaitParcels(t, redis, 1) // of the first two: the writer takes his time
+	c.write(third[20:])
+	c.in.Close()
+	if s := c.wait(exitDone); s.Accepted != 3 {
+		t.Errorf("got %+v, want 3 lines accepted", s)
+	}
+}
+
 func TestAnInterruptEndsWithASummary(t *testing.T) {
 	t.Parallel()
 	config := configured(t, devstack.Redis(t))
@@ -169,42 +182,6 @@ func awaitParcels(t *testing.T, url string, want int64) {
 	}
 }
 
-// endless is a line that has no end in sight.
-type endless struct{ left int64 }
-
-func (e *endless) Read(p []byte) (int, error) {
-	if e.left <= 0 {
-		return 0, io.EOF
-	}
-	n := min(int64(len(p)), e.left)
-	for i := range p[:n] {
-		p[i] = 'x'
-	}
-	e.left -= n
-	return int(n), nil
-}
-
-func TestALineWithoutEndIsRefusedInLittleMemory(t *testing.T) {
-	const length = 256 << 20
-	text := io.MultiReader(strings.NewReader(messageLine(1)), &endless{length}, strings.NewReader("\n"+messageLine(2)))
-	r, err := newLineReader(text, message.MaxMassBytes, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var lines []line
-	var b slab
-	for err == nil {
-		err = r.fill(&b)
-		lines = append(lines, b.lines...)
-	}
-	if err != io.EOF || len(lines) != 3 || lines[0].tooLong || !lines[1].tooLong || lines[2].tooLong || lines[2].number != 3 {
-		t.Fatalf("got %v and %+v, want the second of three too long", err, lines)
-	}
-	if got := lines[1].to - lines[1].from; got != shownBytes || cap(b.text) > 16<<20 {
-		t.Errorf("%d bytes are kept of it in %d, want %d", got, cap(b.text), shownBytes)
-	}
-}
-
 func TestBatchNeedsLittleMemory(t *testing.T) {
 	config := configured(t, devstack.Redis(t))
 	c := start(t, "batch", "-", "--config", config, "--rejects", filepath.Join(t.TempDir(), "r.jsonl"))
@@ -224,51 +201,6 @@ func TestBatchNeedsLittleMemory(t *testing.T) {
 		t.Errorf("%d MiB of heap, want less than 64", most>>20)
 	}
 }
-
-func TestLinesAreCutAnywhere(t *testing.T) {
-	random := rand.New(rand.NewPCG(1, 2))
-	for range 200 {
-		var want []string
-		var text strings.Builder
-		for range random.IntN(50) {
-			l := strings.Repeat("y", random.IntN(40))
-			want = append(want, l)
-			text.WriteString(l + []string{"\n", "\r\n"}[random.IntN(2)])
-		}
-		r, err := newLineReader(&pieces{strings.NewReader(text.String()), random}, 30, 1)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var b slab
-		n := 0
-		for err == nil {
-			err = r.fill(&b)
-			for _, l := range b.lines {
-				got := strings.TrimRight(string(b.at(l)), "\r\n")
-				if want := want[l.number-1]; got != want && !l.tooLong || l.tooLong != (len(want) > 30) {
-					t.Fatalf("line %d: %q, too long %v; want %q", l.number, got, l.tooLong, want)
-				}
-				n++
-			}
-		}
-		for _, l := range want {
-			if l != "" {
-				n--
-			}
-		}
-		if n != 0 {
-			t.Fatalf("%d lines too many", n)
-		}
-	}
-}
-
-// pieces reads a few bytes at a time.
-type pieces struct {
-	r      io.Reader
-	random *rand.Rand
-}
-
-func (p *pieces) Read(b []byte) (int, error) { return p.r.Read(b[:min(len(b), 1+p.random.IntN(20))]) }
 
 // BenchmarkBatch enqueues a file of the usual messages.
 func BenchmarkBatch(b *testing.B) {

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
 	"time"
 
 	"github.com/hongyan-dispatch/hongyan/client"
+	"github.com/hongyan-dispatch/hongyan/internal/lines"
 )
 
 // A summary is how a file of lines ends on standard output.
@@ -39,9 +41,9 @@ type tally struct {
 // shownRefusals is how many refused lines are told on the terminal; the file has all.
 const shownRefusals = 10
 
-func (t *tally) report(b *slab, verdicts []verdict) error {
+func (t *tally) report(b *lines.Slab, verdicts []verdict) error {
 	for i, v := range verdicts {
-		l := b.lines[i]
+		l := b.Lines[i]
 		t.Lines++
 		switch {
 		case v.err == nil && v.duplicate:
@@ -52,21 +54,21 @@ func (t *tally) report(b *slab, verdicts []verdict) error {
 			t.Refused++
 			if t.Refused <= shownRefusals {
 				t.bar.clear()
-				_, _ = fmt.Fprintf(t.stderr, "%s:%d: %v\n", t.name, l.number, v.err)
+				_, _ = fmt.Fprintf(t.stderr, "%s:%d: %v\n", t.name, l.Number, v.err)
 			}
-			if err := t.rejects.add(l.number, v.err, b.at(l)); err != nil {
+			if err := t.rejects.add(l.Number, v.err, b.At(l)); err != nil {
 				return err
 			}
 		case t.failure == nil:
-			t.failure, t.failedAt = v.err, l.number
+			t.failure, t.failedAt = v.err, l.Number
 		}
 		if t.failure == nil {
-			t.last = l.number
+			t.last = l.Number
 		} else if v.err == nil {
 			t.beyond++
 		}
 	}
-	t.bar.at(b.offset, t.Accepted+t.Duplicates)
+	t.bar.at(b.Offset, t.Accepted+t.Duplicates)
 	return t.rejects.flush()
 }
 
@@ -127,3 +129,18 @@ func count(n int, what string) string {
 	}
 	return strconv.Itoa(n) + " " + what + "s"
 }
+
+// A verdict is what became of one line.
+type verdict struct {
+	duplicate bool
+	err       error // nil: accepted
+}
+
+// refused says whether the line itself is to blame, and not a store.
+func (v verdict) refused() bool {
+	return v.err != nil && !errors.Is(v.err, errStore) &&
+		!errors.Is(v.err, client.ErrUnavailable) && !errors.Is(v.err, client.ErrInDoubt)
+}
+
+// errStore is wrapped by errors of a store, after which there is no use in going on.
+var errStore = errors.New("a store does not answer")

@@ -7,6 +7,7 @@ import (
 
 	"github.com/hongyan-dispatch/hongyan/internal/config"
 	"github.com/hongyan-dispatch/hongyan/internal/postgres"
+	"github.com/hongyan-dispatch/hongyan/internal/report"
 )
 
 type webhookCommands struct {
@@ -56,7 +57,7 @@ func (c *webhookStatusCommand) Run(ctx context.Context, s *session) error {
 	for _, v := range views {
 		line := fmt.Sprintf("%s: %s, %d events wait", v.Account, v.State, v.Waiting)
 		if !v.Oldest.IsZero() {
-			line += ", the oldest since " + clock(v.Oldest)
+			line += ", the oldest since " + report.Clock(v.Oldest)
 		}
 		if v.Reason != "" {
 			line += "; " + v.Reason

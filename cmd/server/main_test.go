@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/hongyan-dispatch/hongyan/internal/devstack"
 	"github.com/hongyan-dispatch/hongyan/internal/postgres"
@@ -43,6 +44,7 @@ type house struct {
 	*testing.T
 	url    string
 	db     *pgxpool.Pool
+	rdb    redis.UniversalClient
 	ledger *window.Ledger
 	stderr *lines
 	stop   func() int // ends the server and says its exit code
@@ -104,12 +106,11 @@ accounts:
 		t.Fatal(err)
 	}
 	t.Cleanup(h.db.Close)
-	rdb, err := tasks.Redis(redisURL)
-	if err != nil {
+	if h.rdb, err = tasks.Redis(redisURL); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { rdb.Close() })
-	h.ledger = window.New(rdb, func(message.AppID) window.Rules { return window.DefaultRules() })
+	t.Cleanup(func() { h.rdb.Close() })
+	h.ledger = window.New(h.rdb, func(message.AppID) window.Rules { return window.DefaultRules() })
 	return h
 }
 

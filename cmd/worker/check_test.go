@@ -37,6 +37,14 @@ func TestCheck(t *testing.T) {
 	change := func(how func(*wechattest.Settings)) func() error {
 		return func() error { return f.wechat("shop").Change(how) }
 	}
+	migrations := func(set string, value any) func() error {
+		return func() error {
+			_, err := f.db.Exec(t.Context(), "UPDATE schema_migrations SET "+set, value)
+			return err
+		}
+	}
+	version := func(by int) func() error { return migrations("version = version + $1", by) }
+	dirty := func(is bool) func() error { return migrations("dirty = $1", is) }
 	postgresURL := "HONGYAN_DATABASE_URL=" + f.database
 	for _, c := range []struct {
 		claim    string
@@ -78,6 +86,19 @@ func TestCheck(t *testing.T) {
 		{
 			claim: "the schema was never made", env: []string{"HONGYAN_DATABASE_URL=" + devstack.Postgres(t, nil)},
 			code: 1, contains: []string{"BAD   postgres", "migration 0", "→ run `worker migrate`"},
+		},
+		{
+			claim: "the schema is of an older version", arrange: version(-1), putBack: version(+1),
+			code: 1, contains: []string{"BAD   postgres: the schema is at migration ", "→ run `worker migrate`"},
+		},
+		{
+			claim: "a migration was broken off half-way", arrange: dirty(true), putBack: dirty(false),
+			code: 1, contains: []string{"BAD   postgres: migration ", "broken off half-way", "→ restore the schema"},
+		},
+		{
+			claim: "clocks differ: advice, for only days and windows suffer", arrange: func() error { f.sim.Clock.Advance(20 * time.Second); return nil },
+			putBack:  func() error { f.sim.Clock.Real(); return nil },
+			contains: []string{"note  account shop: WeChat's clock is ", "s from this machine's", "→ run NTP", "s from Redis'"},
 		},
 	} {
 		t.Run(c.claim, func(t *testing.T) { // one after another: they share servers

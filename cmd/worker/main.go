@@ -19,6 +19,7 @@ import (
 	"github.com/hongyan-dispatch/hongyan/internal/config"
 	"github.com/hongyan-dispatch/hongyan/internal/postgres"
 	"github.com/hongyan-dispatch/hongyan/internal/telemetry"
+	"github.com/hongyan-dispatch/hongyan/message"
 )
 
 // The exit codes of all commands.
@@ -100,6 +101,11 @@ func (runCommand) Run(ctx context.Context, i invocation) error {
 	log := telemetry.Logger(i.stderr, c.Log.Level, c.Log.Format)
 	telemetry.RedisTo(log)
 	metrics := telemetry.NewMetrics(version())
+	for _, a := range c.Accounts {
+		for _, k := range message.Kinds() {
+			metrics.Expect(a.Name, string(k))
+		}
+	}
 	ready := func() { log.Info("dispatching", "accounts", len(c.Accounts), "senders", c.Worker.Senders) }
 	watched, err := telemetry.Listen(c.Worker.MetricsListen, metrics)
 	if err != nil {

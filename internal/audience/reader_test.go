@@ -89,7 +89,8 @@ func TestFilesAreRead(t *testing.T) {
 			"1: oA1 [\"陈\\n一\" \"1.50\" \"true\" \"\"]\n3: oB2 [\"😀\" \"-2e3\" \"false\" \"\"]\n",
 		},
 		{"an Excel file", "a.xlsx", workbook(t), Options{}, "2: oA1 [\"陈一\" \"39.8\" \"2026-11-28\"]\n4: oB2 [\"李二\" \"13800001111\" \"\"]\n" +
-			"5: refused: want 4 columns, got 5\n6: refused: openid: an openid has 1 to 64 characters (got 0)\n"},
+			"5: refused: want 4 columns, got 5\n6: refused: openid: an openid has 1 to 64 characters (got 0)\n" +
+			"7: refused: price: Excel shows the number shortened, as 1.2E+17; make the cell a text\n"},
 		{"its other sheet", "-", workbook(t), Options{Sheet: "more"}, "2: oC3 []\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -127,6 +128,7 @@ func workbook(t testing.TB) string {
 	}
 	cells := map[string]any{
 		"A1": "name", "B1": "openid", "C1": "price", "D1": "day", "A2": "陈一", "B2": "oA1", "C2": 39.8, "D2": 46354,
+		"A7": "x", "B7": "oD4", "C7": 123456789012345678,
 		"A4": "李二", "B4": "oB2", "C4": 13800001111, "A5": "x", "B5": "oC3", "E5": "too much", "A6": "nobody",
 	}
 	for cell, v := range cells {
@@ -157,6 +159,7 @@ func TestBadRowsAreToldAndNoOtherIsLost(t *testing.T) {
 		{"text behind a quote", "openid,a\noA1,\"x\"y\noB2,y\n", "2: refused: something stands behind a closing quote; write a quote inside a value twice\n3: oB2 [\"y\"]\n"},
 		{"a quote inside", "openid,a\noA1,5\"\noB2,y\n", "2: refused: a quote inside a value without quotes; put the value in quotes, and write the quote twice\n3: oB2 [\"y\"]\n"},
 		{"another encoding", "openid,a\noA1,陈\noB2,\xb3\xc2\noC3,z\n", "2: oA1 [\"陈\"]\n3: refused: a: the text is not in the file's encoding\n4: oC3 [\"z\"]\n"},
+		{"half a character of GB18030", "openid,a\noA1,\xb3\xc2\noB2,x\xb3\noC3,\xb3\xc2\n", "2: oA1 [\"陈\"]\n3: refused: a: the text is not in the file's encoding\n4: oC3 [\"陈\"]\n"},
 		{"a control character", "openid,a\noA1,x\x00\noB2,y\tz\n", "2: refused: a: control character U+0000\n3: oB2 [\"y\\tz\"]\n"},
 		{
 			"a key twice", "{\"openid\":\"oA1\",\"a\":1}\n{\"openid\":\"oB2\",\"a\":1,\"a\":2}\n{\"openid\":\"oC3\",\"a\":3}\n",
@@ -205,6 +208,7 @@ func TestFilesAreRefused(t *testing.T) {
 		{"a broken Excel file", "a.xlsx", "PK\x03\x04 something", Options{}, "read Excel file"},
 		{"no such sheet", "a.xlsx", workbook(t), Options{Sheet: "none"}, `no sheet "none"; there is "Sheet1", "more"`},
 		{"an unknown format", "a.csv", "openid\n", Options{Format: "xml"}, `unknown format "xml"`},
+		{"an unknown comma", "a.csv", "openid\n", Options{Comma: '"'}, "values cannot be parted by"},
 		{"an unknown encoding", "a.csv", "openid\n", Options{Encoding: "big5"}, `unknown encoding "big5"`},
 		{"half a gzip file", "a.csv.gz", gzipped(t, "openid\noA1\n")[:20], Options{}, "unexpected EOF"},
 	} {

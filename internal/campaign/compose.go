@@ -23,7 +23,7 @@ func NewComposer(s *Spec, start time.Time, firing int32, columns []string) (*Com
 	if s.Kind == message.Mass {
 		return c, errors.New("mass: one call goes to many; a message to each recipient is of another kind")
 	}
-	f := newFunctions(s.Schedule.Timezone)
+	f := newFunctions(s.timezone())
 	var err error
 	if c.body, err = newFiller(s.Body, columns, f); err != nil {
 		return c, fmt.Errorf("%s: %w", s.Kind, err)

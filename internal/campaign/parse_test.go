@@ -77,7 +77,7 @@ func TestSpecsAreParsed(t *testing.T) {
 func TestSmallSpecs(t *testing.T) {
 	const least = `{"name":"a","account":"shop","kind":"template","template":{"template_id":"T1","data":{"thing1":{"value":"{{.name}}"}}}`
 	for rest, check := range map[string]func(*Spec) bool{
-		`}`:                               func(s *Spec) bool { return s.Lane == message.Bulk && s.Schedule.IsZero() && s.Calendar.IsZero() },
+		`}`:                               func(s *Spec) bool { return s.Lane == message.Bulk && s.Schedule.IsZero() && s.Calendar.always() },
 		`,"audience":{"sql":"SELECT 1"}}`: func(s *Spec) bool { return s.Audience == Source{Kind: FromSQL, SQL: "SELECT 1"} },
 		`,"schedule":{"at":"2026-12-01T10:00:00+08:00"}}`:                      func(s *Spec) bool { return s.Schedule.At.Equal(moment(t, "2026-12-01T02:00:00Z")) },
 		`,"schedule":{"at":"2026-12-01 10:00","timezone":"America/New_York"}}`: func(s *Spec) bool { return s.Schedule.At.Equal(moment(t, "2026-12-01T15:00:00Z")) },
@@ -86,6 +86,9 @@ func TestSmallSpecs(t *testing.T) {
 		if s, err := ParseSpec([]byte(least + rest)); err != nil || !check(s) {
 			t.Errorf("%s: %+v, %v", rest, s, err)
 		}
+	}
+	if s, err := ParseSpec([]byte("{\n\t\"name\": \"\\ud83d\\ude00\\/\\\\ud83d\",\n\t" + least[len(`{"name":"a",`):] + "\n}\n")); err != nil || s.Name != `😀/\ud83d` {
+		t.Errorf("a program's JSON: %+v, %v", s, err)
 	}
 	tagged := strings.Replace(least, "{{.name}}", "hello {{.openid}}", 1)
 	if s, err := ParseSpec([]byte(tagged + `,"audience":{"tag":102}}`)); err != nil || s.Audience != (Source{Kind: FromTag, Tag: 102}) {

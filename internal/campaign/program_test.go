@@ -110,6 +110,28 @@ func TestTexts(t *testing.T) {
 	}
 }
 
+func TestTextsKnowTheCampaignsZone(t *testing.T) {
+	spec, err := ParseSpec([]byte(`{"name":"a","account":"shop","kind":"custom","custom":{"msgtype":"text","text":{"content":"{{date \"HH:mm\" .at}}"}},"schedule":{"timezone":"UTC"}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	stored, err := json.Marshal(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := new(Spec)
+	if err := json.Unmarshal(stored, again); err != nil {
+		t.Fatal(err)
+	}
+	c, err := NewComposer(again, time.Unix(1_780_000_000, 0), 1, []string{"at"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m, _, err := c.Message(nil, 1, "oA1", []string{"2026-11-28T09:00:00+08:00"}); err != nil || !strings.Contains(string(m.Body), "01:00") {
+		t.Errorf("got %s, %v", m.Body, err)
+	}
+}
+
 func TestErrorsRepeatNoValue(t *testing.T) {
 	for _, text := range []string{`{{money .v}}`, `{{fen .v}}`, `{{date "yyyy" .v}}`, `{{if gt .v 1}}{{end}}`, `{{replace "e" (replace "e" (replace "e" .v .v) .v) .v}}`} {
 		_, err := said(t, text, []string{"v"}, []string{strings.Repeat("secret", 100)})
@@ -171,13 +193,13 @@ func FuzzValues(f *testing.F) {
 	for _, seed := range []string{`"},"b":{"`, `\`, `\"`, "\n\r\t\x00\x1f\x7f", "{{.v}}", "{{", "}}", "\u2028</script>", "\xff\xfe", "陈👨‍👩‍👧", strings.Repeat("\"", 70_000)} {
 		f.Add(seed)
 	}
-	const text = `{"a": "<{{.v}}>", "b": {"c": ["{{.v | default .w}}", "{{if .v}}\"{{upper .w}}{{end}}", "{{truncate 9 .v}}{{replace .v .w .v}}"]}, "d": "{{.w}}{{.v}}"}`
+	const text = `{"a": "<{{.v}}>", "b": {"c": ["{{.v | default .w}}", "{{if .v}}\"{{upper .w}}{{end}}", "{{truncate 9 .v}}{{replace .v .w .v}}"]}, "d": "{{.w}}{{.v}}{{.openid}}"}`
 	filler, err := newFiller(json.RawMessage(text), []string{"v", "w"}, newFunctions(""))
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, v string) {
-		out, err := filler.fill(nil, "oA1", []string{v, "w" + v})
+		out, err := filler.fill(nil, message.OpenID(v), []string{v, "w" + v})
 		if err != nil {
 			if utf8.ValidString(v) && len(v) < 1000 {
 				t.Fatalf("%q: %v", v, err)
@@ -192,7 +214,7 @@ func FuzzValues(f *testing.F) {
 		if err := json.Unmarshal(out, &got); err != nil {
 			t.Fatalf("%q gives %s: %v", v, out, err)
 		}
-		if got.A != "<"+v+">" || got.D != "w"+v+v || len(got.B.C) != 3 || !strings.HasPrefix(got.B.C[1], `"W`) && v != "" {
+		if got.A != "<"+v+">" || got.D != "w"+v+v+v || len(got.B.C) != 3 || !strings.HasPrefix(got.B.C[1], `"W`) && v != "" {
 			t.Fatalf("%q gives %+v", v, got)
 		}
 	})

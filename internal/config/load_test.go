@@ -220,6 +220,7 @@ func TestMistakes(t *testing.T) {
 	for name, c := range map[string]struct{ text, want string }{
 		"a second document":          {"log: {level: info}\n---\nlog: {level: warn}\n", "a second YAML document"},
 		"no YAML":                    {"redis: [", "line 1: did not find expected node content"},
+		"a tab":                      {"redis:\n\turl: x\n", "line 2: found character that cannot start any token (YAML indents with spaces"},
 		"a key twice":                {"log: {level: info, level: warn}", "log.level: the key stands here twice"},
 		"a list for a mapping":       {"log: [info]", "log: want keys and values, got a list"},
 		"a mapping for a list":       {"accounts: {a: b}", "accounts: want a list, got keys and values"},

@@ -19,9 +19,10 @@ type Senders struct {
 // ledger, so that a commit carries many.
 const claimsAhead = 256
 
-// NewSenders makes n senders, of which a tenth (one at least, if n > 1, and eight at most) is kept for urgent messages.
+// NewSenders makes n senders, of which a sixteenth (one at least, if n > 1, and eight at most) is kept for urgent messages:
+// enough where calls hang, and what they cost a campaign is their share of the rate.
 func NewSenders(n int) *Senders {
-	kept := min(n/10, 8)
+	kept := min(n/16, 8)
 	if kept == 0 && n > 1 {
 		kept = 1
 	}

@@ -3,7 +3,9 @@ package postgres
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -36,10 +38,24 @@ func (a Acceptance) Accepted() bool { return !a.Duplicate && !a.Conflict && a.Er
 // Messages and parcels carry their ids. An id that is in the ledger already is accepted already: after an error,
 // the same call may be made again with the same ids. Unless the error wraps [ErrInDoubt] nothing was written.
 func (s *Store) Accept(ctx context.Context, parcels []*message.Parcel, now time.Time) ([]Acceptance, error) {
+	return s.accept(ctx, parcels, now, false)
+}
+
+// AcceptAll is [Store.Accept] for messages of which all are to be accepted, or none: where one of them cannot be, nothing
+// is written, and the answers say which. Duplicates are accepted already.
+func (s *Store) AcceptAll(ctx context.Context, parcels []*message.Parcel, now time.Time) ([]Acceptance, error) {
+	return s.accept(ctx, parcels, now, true)
+}
+
+// errNotAll rolls the transaction of an AcceptAll back.
+var errNotAll = errors.New("not all can be accepted")
+
+func (s *Store) accept(ctx context.Context, parcels []*message.Parcel, now time.Time, all bool) ([]Acceptance, error) {
 	a, err := s.prepareAccept(ctx, parcels, now)
 	if err != nil {
 		return nil, fmt.Errorf("accept: %w", err)
 	}
+	a.all = all
 	var wrote, doubt bool
 	write := func(redo bool) error {
 		err := s.inTx(ctx, func(tx pgx.Tx) error {
@@ -51,13 +67,18 @@ func (s *Store) Accept(ctx context.Context, parcels []*message.Parcel, now time.
 		return err
 	}
 	err = write(false)
+	if errors.Is(err, errNotAll) {
+		return a.answers, nil
+	}
 	for try := 1; err != nil && (sqlState(err) == stateUniqueViolation || failureOf(err) == failureUnknown); try++ {
 		// Some of these ids are there: of an earlier call, or of our own, whose commit's answer was lost. A transaction
 		// of ours that is still open holds its ids, and this one waits for it.
 		if try > 5 || !pause(ctx, backoff(try)) {
 			break
 		}
-		err = write(true)
+		if err = write(true); errors.Is(err, errNotAll) {
+			return a.answers, nil
+		}
 	}
 	if err != nil && doubt {
 		return nil, fmt.Errorf("accept: %w: %w", ErrInDoubt, err)
@@ -72,6 +93,7 @@ func (s *Store) Accept(ctx context.Context, parcels []*message.Parcel, now time.
 // An acceptor is one call of Accept.
 type acceptor struct {
 	now      time.Time
+	all      bool // or none
 	entries  []entry
 	answers  []Acceptance
 	keys     []*keyed
@@ -124,6 +146,9 @@ func (a *acceptor) write(ctx context.Context, tx pgx.Tx, redo bool) error {
 	}
 	if err := a.encode(); err != nil {
 		return err
+	}
+	if a.all && slices.ContainsFunc(a.answers, func(a Acceptance) bool { return a.Conflict || a.Err != nil }) {
+		return errNotAll
 	}
 	for _, t := range []struct {
 		table, columns string

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -165,6 +166,24 @@ func withoutHolder(list []*keyed) []*keyed {
 		}
 	}
 	return out
+}
+
+// KeyHolder is the message that has a key, by which its producer finds it again. The error wraps [ErrNotFound] where the
+// key is free, or forgotten.
+func (s *Store) KeyHolder(ctx context.Context, account, key string) (message.ID, error) {
+	number, err := s.accountID(ctx, account)
+	if err != nil {
+		return message.ID{}, fmt.Errorf("look up key: %w", err)
+	}
+	var id [16]byte
+	err = s.pool.QueryRow(ctx, `SELECT id FROM idempotency_key WHERE account = $1 AND key = $2`, number, key).Scan(&id)
+	if errors.Is(err, pgx.ErrNoRows) {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return message.ID{}, fmt.Errorf("look up key: %w", err)
+	}
+	return id, nil
 }
 
 // PurgeKeys forgets keys taken before a time, at most limit in one call, and says how many. Keys are promised for

@@ -153,6 +153,7 @@ func (s *Store) deleteExpired(ctx context.Context, now time.Time, keep time.Dura
 		},
 		{`DELETE FROM mass_left_out WHERE (message, openid) IN (SELECT message, openid FROM mass_left_out WHERE message < $1 LIMIT $2)`, []any{bound, expiredRows}},
 		{`DELETE FROM receipt WHERE (account, key) IN (SELECT account, key FROM receipt WHERE received_at < $1 ORDER BY received_at LIMIT $2)`, []any{before, expiredRows}},
+		{`DELETE FROM replay WHERE of IN (SELECT of FROM replay WHERE of < $1 ORDER BY of LIMIT $2)`, []any{bound, expiredRows}},
 		{`DELETE FROM rejected_task WHERE id IN (SELECT id FROM rejected_task WHERE at < $1 ORDER BY at LIMIT $2)`, []any{before, expiredRows}},
 		// Of campaigns that have ended: whom they went to, and how. The campaigns stay.
 		{`UPDATE audience SET state = 'dropped' WHERE state <> 'dropped' AND campaign IN (
@@ -161,6 +162,9 @@ func (s *Store) deleteExpired(ctx context.Context, now time.Time, keep time.Dura
 			SELECT r.audience, r.n FROM audience a JOIN recipient r ON r.audience = a.id WHERE a.state = 'dropped' LIMIT $1)`, []any{expiredRows}},
 		{`DELETE FROM chunk WHERE (firing, no) IN (
 			SELECT k.firing, k.no FROM firing f JOIN chunk k ON k.firing = f.id WHERE f.ended_at < $1 LIMIT $2)`, []any{before, expiredRows}},
+		{`DELETE FROM api_audit WHERE id IN (SELECT id FROM api_audit WHERE at < $1 ORDER BY at LIMIT $2)`, []any{before, expiredRows}},
+		{`DELETE FROM api_key WHERE greatest(revoked_at, expires_at) < $1`, []any{before}},
+		{`DELETE FROM approval WHERE id IN (SELECT id FROM approval WHERE asked_at < $1 ORDER BY asked_at LIMIT $2)`, []any{before, expiredRows}},
 		{`DELETE FROM pod p WHERE seen_at < $1 AND NOT EXISTS (SELECT FROM in_flight f WHERE f.pod = p.id)`, []any{before}},
 	}
 	for _, st := range statements {

@@ -1,4 +1,6 @@
-package main
+// Package lines cuts a stream of JSON Lines into slabs, in bounded memory whatever the stream holds, and takes the slabs
+// through work, many at once, to be reported in their order.
+package lines
 
 import (
 	"bufio"
@@ -11,22 +13,25 @@ import (
 	"github.com/klauspost/compress/gzip"
 )
 
-// A slab is a run of lines that are worked on together. Its memory is used again.
-type slab struct {
+// A Slab is a run of lines that are worked on together. Its memory is used again.
+type Slab struct {
+	Lines  []Line
+	Offset int64 // bytes of the stream read up to its end
+
 	number int // of the slab, from 0
 	text   []byte
-	lines  []line
-	offset int64 // bytes of the file read up to its end
 }
 
-// A line is a piece of a slab's text.
-type line struct {
-	number   int // in the file, from 1
+// A Line is a piece of a slab's text.
+type Line struct {
+	Number  int  // in the stream, from 1
+	TooLong bool // the text is its beginning only
+
 	from, to int
-	tooLong  bool // the text is its beginning only
 }
 
-func (b *slab) at(l line) []byte { return b.text[l.from:l.to] }
+// At is the text of a line, good until the slab is used again.
+func (b *Slab) At(l Line) []byte { return b.text[l.from:l.to] }
 
 // Bounds of a slab: what travels to the stores together, and how much memory it may take (a line more, in fact).
 const (
@@ -39,8 +44,8 @@ const (
 	shownBytes  = 1 << 10 // of a line that is too long
 )
 
-// A lineReader cuts a file into lines, in bounded memory whatever the file holds. It unpacks gzip.
-type lineReader struct {
+// A Reader cuts a stream into lines. It unpacks gzip.
+type Reader struct {
 	raw    *countingReader
 	in     *bufio.Reader
 	limit  int  // bytes of a line
@@ -48,8 +53,9 @@ type lineReader struct {
 	number int  // of the last line
 }
 
-func newLineReader(f io.Reader, limit, fromLine int) (*lineReader, error) {
-	r := &lineReader{raw: &countingReader{r: f}, limit: limit, live: !isRegular(f)}
+// NewReader reads lines of at most limit bytes from f, beginning with line fromLine, which counts from 1.
+func NewReader(f io.Reader, limit, fromLine int) (*Reader, error) {
+	r := &Reader{raw: &countingReader{r: f}, limit: limit, live: !IsRegular(f)}
 	r.in = bufio.NewReaderSize(r.raw, readerBytes)
 	if head, _ := r.in.Peek(2); bytes.Equal(head, []byte{0x1f, 0x8b}) {
 		z, err := gzip.NewReader(r.in)
@@ -58,7 +64,7 @@ func newLineReader(f io.Reader, limit, fromLine int) (*lineReader, error) {
 		}
 		r.in = bufio.NewReaderSize(z, readerBytes)
 	}
-	var b slab
+	var b Slab
 	for r.number < fromLine-1 {
 		b.text = b.text[:0]
 		if _, err := r.line(&b); err != nil {
@@ -68,7 +74,8 @@ func newLineReader(f io.Reader, limit, fromLine int) (*lineReader, error) {
 	return r, nil
 }
 
-func isRegular(f io.Reader) bool {
+// IsRegular says whether f is a file of a known size.
+func IsRegular(f io.Reader) bool {
 	file, ok := f.(*os.File)
 	if !ok {
 		return false
@@ -78,39 +85,45 @@ func isRegular(f io.Reader) bool {
 }
 
 // fill reads lines into an empty slab; empty ones are left out. io.EOF comes with the last lines.
-func (r *lineReader) fill(b *slab) error {
-	b.text, b.lines = b.text[:0], b.lines[:0]
-	for len(b.lines) < slabLines && len(b.text) < slabBytes {
+func (r *Reader) fill(b *Slab) error {
+	b.text, b.Lines = b.text[:0], b.Lines[:0]
+	for len(b.Lines) < slabLines && len(b.text) < slabBytes {
 		l, err := r.line(b)
 		if err != nil && !errors.Is(err, io.EOF) {
 			return err // what there is of the line is not the line
 		}
-		if len(bytes.TrimSpace(b.at(l))) > 0 {
-			b.lines = append(b.lines, l)
+		if len(bytes.TrimSpace(b.At(l))) > 0 {
+			b.Lines = append(b.Lines, l)
 		}
 		if err != nil {
-			b.offset = r.raw.n.Load()
+			b.Offset = r.raw.n.Load()
 			return err
 		}
-		if r.live && r.in.Buffered() == 0 && len(b.lines) > 0 {
+		if r.live && len(b.Lines) > 0 && !r.hasLine() {
 			break
 		}
 	}
-	b.offset = r.raw.n.Load()
+	b.Offset = r.raw.n.Load()
 	return nil
 }
 
+// hasLine says whether the next line can be read without waiting for whoever writes it.
+func (r *Reader) hasLine() bool {
+	rest, _ := r.in.Peek(r.in.Buffered())
+	return bytes.IndexByte(rest, '\n') >= 0
+}
+
 // line appends the next line to the slab's text.
-func (r *lineReader) line(b *slab) (line, error) {
-	l := line{number: r.number + 1, from: len(b.text)}
+func (r *Reader) line(b *Slab) (Line, error) {
+	l := Line{Number: r.number + 1, from: len(b.text)}
 	for {
 		piece, err := r.in.ReadSlice('\n')
-		if !l.tooLong && len(b.text)-l.from+len(bytes.TrimRight(piece, "\r\n")) > r.limit {
+		if !l.TooLong && len(b.text)-l.from+len(bytes.TrimRight(piece, "\r\n")) > r.limit {
 			b.text = append(b.text, piece...)
 			b.text = b.text[:min(len(b.text), l.from+shownBytes)]
-			l.tooLong = true
+			l.TooLong = true
 		}
-		if !l.tooLong {
+		if !l.TooLong {
 			b.text = append(b.text, piece...)
 		}
 		l.to = len(b.text)

@@ -1,4 +1,4 @@
-package main
+package report
 
 import (
 	"slices"
@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hongyan-dispatch/hongyan/internal/config"
 	"github.com/hongyan-dispatch/hongyan/internal/postgres"
 	"github.com/hongyan-dispatch/hongyan/internal/ratelimit"
 	"github.com/hongyan-dispatch/hongyan/internal/tasks"
@@ -55,14 +54,14 @@ func TestExplain(t *testing.T) {
 			state: outcome.Parked, reason: outcome.Gate, held: []string{"gate", "schedule"}, until: late, says: "the gate of shop custom is closed",
 			is: func(f *facts) {
 				f.status.Due = soon
-				f.gates = []gateView{{Account: "shop", API: custom, State: postgres.GateClosed, Until: late}}
+				f.gates = []Gate{{Account: "shop", API: custom, State: postgres.GateClosed, Until: late}}
 			},
 		},
 		"a broken gate ends nobody knows when": {
 			state: outcome.Parked, reason: outcome.Gate, held: []string{"gate", "schedule"}, says: "the gate of shop all is broken since ",
 			is: func(f *facts) {
 				f.status.Due = soon
-				f.gates = []gateView{
+				f.gates = []Gate{
 					{Account: "shop", State: postgres.GateBroken, ErrCode: 40125, Since: now},
 					{Account: "shop", API: custom, State: postgres.GateClosed, Until: late},
 				}
@@ -72,7 +71,7 @@ func TestExplain(t *testing.T) {
 			state: outcome.Parked, reason: outcome.Gate, held: []string{"gate", "schedule"}, says: "enqueue gate open shop custom",
 			is: func(f *facts) {
 				f.status.Due = soon
-				f.gates = []gateView{{Account: "shop", API: custom, State: postgres.GateClosed, Until: byHand}}
+				f.gates = []Gate{{Account: "shop", API: custom, State: postgres.GateClosed, Until: ByHand}}
 			},
 		},
 		"its turn at the account's pace": {
@@ -139,8 +138,8 @@ func TestExplain(t *testing.T) {
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			f := facts{account: &config.Account{Name: "shop"}}
-			f.account.Reserve.UrgentDay = 0.1
+			f := facts{account: &Account{}}
+			f.account.UrgentDay = 0.1
 			f.status = postgres.Status{
 				Message: &message.Message{ID: message.NewID(now), Account: "shop", Kind: message.Custom, Lane: message.Normal, To: "oABC"},
 				State:   c.state, Reason: c.reason,
@@ -160,7 +159,7 @@ func TestExplain(t *testing.T) {
 // What ends a message at its turn does not hold it, and is said.
 func TestExplainForetells(t *testing.T) {
 	now := time.Now()
-	f := facts{account: &config.Account{Name: "shop"}}
+	f := facts{account: &Account{}}
 	f.status = postgres.Status{
 		State: outcome.Accepted,
 		Message: &message.Message{

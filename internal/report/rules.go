@@ -1,4 +1,4 @@
-package main
+package report
 
 import (
 	"fmt"
@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/hongyan-dispatch/hongyan/internal/postgres"
-	"github.com/hongyan-dispatch/hongyan/internal/reconcile"
 	"github.com/hongyan-dispatch/hongyan/internal/window"
 	"github.com/hongyan-dispatch/hongyan/message"
 	"github.com/hongyan-dispatch/hongyan/outcome"
@@ -16,45 +15,45 @@ import (
 // The checks, in the order in which the message meets them: the first that holds is the answer. Each says false where
 // it has nothing to say about this message.
 
-func worker(f facts) (check, bool) {
-	c := check{Name: "worker"}
+func worker(f facts) (Check, bool) {
+	c := Check{Name: "worker"}
 	switch seen := f.around.WorkerSeen; {
 	case seen.IsZero():
 		c.Holds, c.Text = true, "no worker has ever run on this database; start one"
-	case f.around.Now.Sub(seen) >= reconcile.DeadAfter:
-		c.Holds, c.Text = true, fmt.Sprintf("no worker lives: the last one was heard of at %s; start one", clock(seen))
+	case f.around.Now.Sub(seen) >= postgres.SilentAfter:
+		c.Holds, c.Text = true, fmt.Sprintf("no worker lives: the last one was heard of at %s; start one", Clock(seen))
 	case f.foreign:
 		c.Text = fmt.Sprintf("a worker lives; account %s is not in this configuration, and one whose configuration lacks it too ends the message as failed: invalid",
 			f.status.Message.Account)
 	default:
-		return check{}, false
+		return Check{}, false
 	}
 	return c, true
 }
 
-func expiry(f facts) (check, bool) {
+func expiry(f facts) (Check, bool) {
 	at := f.status.Message.ExpiresAt
 	if at.IsZero() {
-		return check{}, false
+		return Check{}, false
 	}
 	if !at.After(f.around.Now) {
-		return check{Name: "expiry", Text: fmt.Sprintf("its time was over at %s: it ends as expired at its turn", clock(at))}, true
+		return Check{Name: "expiry", Text: fmt.Sprintf("its time was over at %s: it ends as expired at its turn", Clock(at))}, true
 	}
-	return check{Name: "expiry", Text: "it ends as expired if it has not gone by " + clock(at)}, true
+	return Check{Name: "expiry", Text: "it ends as expired if it has not gone by " + Clock(at)}, true
 }
 
-func suppression(f facts) (check, bool) {
+func suppression(f facts) (Check, bool) {
 	if f.around.Refusal == nil || f.status.State == outcome.Sending {
-		return check{}, false
+		return Check{}, false
 	}
-	return check{Name: "suppression", Text: refusal(f) + ": it ends as skipped: suppressed at its turn"}, true
+	return Check{Name: "suppression", Text: refusal(f) + ": it ends as skipped: suppressed at its turn"}, true
 }
 
 func refusal(f facts) string {
 	r := f.around.Refusal
-	text := "the user refuses all messages of the account since " + clock(r.Since)
+	text := "the user refuses all messages of the account since " + Clock(r.Since)
 	if r.TemplateID != "" {
-		text = fmt.Sprintf("the user refuses template %s since %s", r.TemplateID, clock(r.Since))
+		text = fmt.Sprintf("the user refuses template %s since %s", r.TemplateID, Clock(r.Since))
 	}
 	if r.ErrCode != 0 {
 		text += fmt.Sprintf(" (%d)", r.ErrCode)
@@ -62,15 +61,15 @@ func refusal(f facts) string {
 	return text
 }
 
-func gates(f facts) (check, bool) {
+func gates(f facts) (Check, bool) {
 	if len(f.gates) == 0 || f.status.State == outcome.Sending {
-		return check{}, false
+		return Check{}, false
 	}
-	c := check{Name: "gate", Holds: true}
+	c := Check{Name: "gate", Holds: true}
 	var texts []string
 	var opens []time.Time
 	for _, g := range f.gates {
-		text := fmt.Sprintf("the gate of %s %s is %s since %s, %s", g.Account, apiName(g.API), g.State, clock(g.Since), strings.TrimSpace(g.Reason+" "+g.Detail))
+		text := fmt.Sprintf("the gate of %s %s is %s since %s, %s", g.Account, APIName(g.API), g.State, Clock(g.Since), strings.TrimSpace(g.Reason+" "+g.Detail))
 		if g.ErrCode != 0 {
 			text += fmt.Sprintf(" (%d)", g.ErrCode)
 		}
@@ -78,12 +77,12 @@ func gates(f facts) (check, bool) {
 		case g.State == postgres.GateBroken:
 			opens = append(opens, time.Time{})
 			text += "; it is tried once a minute, and opens when WeChat accepts the account again"
-		case g.Until.Equal(byHand):
+		case g.Until.Equal(ByHand):
 			opens = append(opens, time.Time{})
-			text += fmt.Sprintf("; until somebody runs enqueue gate open %s %s", g.Account, apiName(g.API))
+			text += fmt.Sprintf("; until somebody runs enqueue gate open %s %s", g.Account, APIName(g.API))
 		default:
 			opens = append(opens, g.Until)
-			text += "; until " + clock(g.Until)
+			text += "; until " + Clock(g.Until)
 		}
 		texts = append(texts, text)
 	}
@@ -109,9 +108,9 @@ var parkedFor = map[outcome.Reason]string{
 	outcome.Gate:       "its gate was shut when it was its turn",
 }
 
-func schedule(f facts) (check, bool) {
+func schedule(f facts) (Check, bool) {
 	if f.status.State != outcome.Parked || !f.status.Due.After(f.around.Now) {
-		return check{}, false
+		return Check{}, false
 	}
 	why, known := parkedFor[f.status.Reason]
 	if !known {
@@ -123,54 +122,54 @@ func schedule(f facts) (check, bool) {
 	if words := lastWords(f); words != "" {
 		why += ", " + words
 	}
-	return check{Name: "schedule", Holds: true, Until: f.status.Due, Text: fmt.Sprintf("%s; it is tried at %s", why, clock(f.status.Due))}, true
+	return Check{Name: "schedule", Holds: true, Until: f.status.Due, Text: fmt.Sprintf("%s; it is tried at %s", why, Clock(f.status.Due))}, true
 }
 
-func parts(f facts) (check, bool) {
+func parts(f facts) (Check, bool) {
 	n := f.around.PartsBefore
-	return check{Name: "parts", Holds: true, Text: fmt.Sprintf("%d earlier parts of its list have not ended, and parts go one after another", n)}, n > 0
+	return Check{Name: "parts", Holds: true, Text: fmt.Sprintf("%d earlier parts of its list have not ended, and parts go one after another", n)}, n > 0
 }
 
-func turn(f facts) (check, bool) {
+func turn(f facts) (Check, bool) {
 	if f.status.State != outcome.Parked || f.status.Due.After(f.around.Now) {
-		return check{}, false
+		return Check{}, false
 	}
 	before := fmt.Sprint(f.around.Before)
 	if f.around.Before == postgres.ManyBefore {
 		before += " or more"
 	}
 	m := f.status.Message
-	return check{Name: "turn", Holds: f.around.Before > 0, Text: fmt.Sprintf("due since %s; %s %s messages of %s go before it, at the account's pace",
-		clock(f.status.Due), before, m.Kind, m.Account)}, true
+	return Check{Name: "turn", Holds: f.around.Before > 0, Text: fmt.Sprintf("due since %s; %s %s messages of %s go before it, at the account's pace",
+		Clock(f.status.Due), before, m.Kind, m.Account)}, true
 }
 
-func queue(f facts) (check, bool) {
+func queue(f facts) (Check, bool) {
 	if f.status.State != outcome.Accepted || f.sight == nil {
-		return check{}, false
+		return Check{}, false
 	}
-	c := check{Name: "queue", Holds: true}
+	c := Check{Name: "queue", Holds: true}
 	switch s := f.sight; {
 	case s.State == "pending":
 		c.Text = fmt.Sprintf("its parcel waits for a worker; %d parcels are in the queue", s.Queued)
 	case s.State == "active":
 		c.Holds, c.Text = false, "a worker has its parcel in hand"
 	case !s.Next.IsZero():
-		c.Until, c.Text = s.Next, "its parcel came back, because its fate could not be written or its worker stopped, and goes on at "+clock(s.Next)
+		c.Until, c.Text = s.Next, "its parcel came back, because its fate could not be written or its worker stopped, and goes on at "+Clock(s.Next)
 	case !f.around.Queued.IsZero():
-		c.Text = fmt.Sprintf("its parcel stands in the outbox since %s and in no queue; a worker puts it back within a minute or two", clock(f.around.Queued))
+		c.Text = fmt.Sprintf("its parcel stands in the outbox since %s and in no queue; a worker puts it back within a minute or two", Clock(f.around.Queued))
 	default:
 		c.Text = "its parcel is in no queue and not in the outbox; if that stays so for minutes, cancel the message and enqueue it again"
 	}
 	return c, true
 }
 
-func claim(f facts) (check, bool) {
+func claim(f facts) (Check, bool) {
 	if f.status.State != outcome.Sending {
-		return check{}, false
+		return Check{}, false
 	}
-	c := check{Name: "claim", Holds: true}
-	if !f.around.PodSeen.IsZero() && f.around.Now.Sub(f.around.PodSeen) < reconcile.DeadAfter {
-		c.Text = fmt.Sprintf("worker %s claimed it at %s; its call to WeChat is on its way, or its outcome is being written", f.around.Pod, clock(f.status.Intent))
+	c := Check{Name: "claim", Holds: true}
+	if !f.around.PodSeen.IsZero() && f.around.Now.Sub(f.around.PodSeen) < postgres.SilentAfter {
+		c.Text = fmt.Sprintf("worker %s claimed it at %s; its call to WeChat is on its way, or its outcome is being written", f.around.Pod, Clock(f.status.Intent))
 		return c, true
 	}
 	ends := "ends as unknown, or goes again where the account's policy says so"
@@ -178,14 +177,14 @@ func claim(f facts) (check, bool) {
 		ends = "is sent again under the id by which WeChat knows repetitions"
 	}
 	c.Text = fmt.Sprintf("worker %s claimed it at %s and was last heard of at %s; within a minute of another worker's life the message %s",
-		f.around.Pod, clock(f.status.Intent), clock(f.around.PodSeen), ends)
+		f.around.Pod, Clock(f.status.Intent), Clock(f.around.PodSeen), ends)
 	return c, true
 }
 
 // windowCheck holds nothing: a closed window ends the message at its turn.
-func windowCheck(f facts) (check, bool) {
+func windowCheck(f facts) (Check, bool) {
 	if f.window == nil || f.status.State == outcome.Sending {
-		return check{}, false
+		return Check{}, false
 	}
 	ends := "it ends as skipped at its turn"
 	if f.status.Message.Fallback != nil {
@@ -194,42 +193,42 @@ func windowCheck(f facts) (check, bool) {
 	text := ""
 	switch f.window.State {
 	case window.Open:
-		text = "the user may be answered until " + clock(f.window.Until)
+		text = "the user may be answered until " + Clock(f.window.Until)
 	case window.Used:
 		text = "the answers that the user's actions allow are used up: unless the user acts, " + ends
 	case window.UnknownUser:
 		text = "no action of the user's is known: unless the user acts, " + ends
-		if f.account.Window.Unknown == "try" {
+		if f.account.TryUnknown {
 			text = "no action of the user's is known; it is tried where the account's first 48 hours are not over"
 		}
 	default:
 		text = "the user may not be answered now: unless the user acts, " + ends
 	}
-	return check{Name: "window", Text: text}, true
+	return Check{Name: "window", Text: text}, true
 }
 
-func quotaCheck(f facts) (check, bool) {
+func quotaCheck(f facts) (Check, bool) {
 	if f.usage == nil || f.status.State == outcome.Sending {
-		return check{}, false
+		return Check{}, false
 	}
 	u := f.usage
 	left := u.Left
 	if f.status.Message.Lane != message.Urgent && f.status.Message.Kind != message.Mass {
-		left = max(0, left-int64(float64(u.Limit)*f.account.Reserve.UrgentDay))
+		left = max(0, left-int64(float64(u.Limit)*f.account.UrgentDay))
 	}
-	c := check{Name: "quota", Text: fmt.Sprintf("%d of the day's %d calls are left to its lane, %d in the hands of workers; %.3g a second", left, u.Limit, u.Leased, u.PacePerSecond)}
+	c := Check{Name: "quota", Text: fmt.Sprintf("%d of the day's %d calls are left to its lane, %d in the hands of workers; %.3g a second", left, u.Limit, u.Leased, u.PacePerSecond)}
 	if !u.Known {
 		c.Text = "nothing is counted yet today"
 	} else if left == 0 && u.Leased == 0 {
 		c.Holds, c.Until = true, message.NextDay(f.around.Now)
-		c.Text = fmt.Sprintf("none of the day's %d calls is left to its lane (%d used); the next day begins at %s", u.Limit, u.Used, clock(c.Until))
+		c.Text = fmt.Sprintf("none of the day's %d calls is left to its lane (%d used); the next day begins at %s", u.Limit, u.Used, Clock(c.Until))
 	}
 	return c, true
 }
 
-func redisCheck(f facts) (check, bool) {
+func redisCheck(f facts) (Check, bool) {
 	asked := strings.HasPrefix(f.noRedis, "not asked")
-	return check{Name: "redis", Holds: !asked && f.noRedis != "", Text: f.noRedis}, f.noRedis != ""
+	return Check{Name: "redis", Holds: !asked && f.noRedis != "", Text: f.noRedis}, f.noRedis != ""
 }
 
 // endedFor says what each reason of an ended message means, and what to do.
@@ -256,12 +255,12 @@ var endedFor = map[outcome.Reason]string{
 func ended(f facts) string {
 	st := f.status
 	if st.State == outcome.Sent {
-		text := fmt.Sprintf("The message is sent: WeChat accepted it at %s", clock(st.Finished))
+		text := fmt.Sprintf("The message is sent: WeChat accepted it at %s", Clock(st.Finished))
 		if st.MsgID != 0 {
 			text += fmt.Sprintf(" as %d", st.MsgID)
 		}
 		if n := len(st.Receipts); n > 0 {
-			return text + "; " + receiptView(st.Receipts[n-1]).String() + "."
+			return text + "; " + Receipt(st.Receipts[n-1]).String() + "."
 		}
 		return text + "; WeChat has reported nothing of its delivery."
 	}
@@ -277,6 +276,9 @@ func ended(f facts) string {
 	}
 	if id := f.around.Instead; !id.IsZero() {
 		text += fmt.Sprintf("; its fallback %s goes instead", id)
+	}
+	if id := st.ReplayedAs; !id.IsZero() {
+		text += fmt.Sprintf("; it was replayed, and %s goes in its stead", id)
 	}
 	return text + "."
 }

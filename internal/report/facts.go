@@ -1,0 +1,151 @@
+package report
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/hongyan-dispatch/hongyan/internal/postgres"
+	"github.com/hongyan-dispatch/hongyan/internal/ratelimit"
+	"github.com/hongyan-dispatch/hongyan/internal/tasks"
+	"github.com/hongyan-dispatch/hongyan/internal/wechat"
+	"github.com/hongyan-dispatch/hongyan/internal/window"
+	"github.com/hongyan-dispatch/hongyan/message"
+	"github.com/hongyan-dispatch/hongyan/outcome"
+)
+
+// An Account is what a report must know of an account's configuration.
+type Account struct {
+	AppID      message.AppID
+	Limits     func(api string) ratelimit.Limits
+	Window     window.Rules
+	TryUnknown bool    // users of whom nothing is known are tried while the account is young
+	UrgentDay  float64 // share of the day that only urgent messages get
+}
+
+// A Source is what reports are made of.
+type Source struct {
+	Store    *postgres.Store
+	Redis    redis.UniversalClient // nil: NoRedis says why it is not asked
+	NoRedis  string
+	Account  func(name string) (Account, bool)
+	Accounts bool // there are configured accounts; one that is not among them is foreign
+}
+
+// facts are what is known of a message and of all that may hold it.
+type facts struct {
+	status  postgres.Status
+	around  postgres.Around
+	gates   []Gate   // shut ones that stand before it
+	account *Account // nil: not in this configuration
+	foreign bool     // which has others
+
+	noRedis string // why Redis was not asked, or gave no answer
+	sight   *tasks.Sight
+	window  *window.View
+	usage   *ratelimit.Usage
+}
+
+// patience is how long Redis may take to answer.
+const patience = 5 * time.Second
+
+// Message says how a message stands. The error wraps [postgres.ErrNotFound] where there is none.
+func (s Source) Message(ctx context.Context, id message.ID) (Message, error) {
+	st, err := s.Store.Status(ctx, id)
+	if err != nil {
+		return Message{}, err
+	}
+	return MessageOf(st), nil
+}
+
+// Explain asks the ledger, and Redis as far as it answers: that it does not is a fact as well. The error wraps
+// [postgres.ErrNotFound] where there is no such message.
+func (s Source) Explain(ctx context.Context, id message.ID) (Explanation, error) {
+	f, err := s.facts(ctx, id)
+	if err != nil {
+		return Explanation{}, err
+	}
+	return explain(f), nil
+}
+
+func (s Source) facts(ctx context.Context, id message.ID) (f facts, err error) {
+	if f.status, err = s.Store.Status(ctx, id); err != nil {
+		return f, err
+	}
+	if f.around, err = s.Store.Around(ctx, f.status); err != nil {
+		return f, err
+	}
+	all, err := Shut(ctx, s.Store)
+	if err != nil {
+		return f, err
+	}
+	m := f.status.Message
+	for _, g := range all {
+		if g.Account == m.Account && (g.API == "" || g.API == wechat.PathOf(m.Kind)) {
+			f.gates = append(f.gates, g)
+		}
+	}
+	a, known := s.Account(m.Account)
+	if known {
+		f.account = &a
+	}
+	f.foreign = !known && s.Accounts
+	if f.status.State.Terminal() {
+		return f, nil
+	}
+	if s.Redis == nil {
+		f.noRedis = s.NoRedis
+		return f, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if err := f.askRedis(ctx, s.Redis); err != nil {
+		f.noRedis = strings.Join(strings.Fields(err.Error()), " ")
+	}
+	return f, nil
+}
+
+func (f *facts) askRedis(ctx context.Context, rdb redis.UniversalClient) error {
+	m := f.status.Message
+	if f.status.State == outcome.Accepted {
+		seen, err := tasks.NewLookup(rdb).See(ctx, tasks.Place{Queue: tasks.QueueOf(m.Kind, m.Lane, m.Account), ID: f.status.Parcel})
+		if err != nil {
+			return err
+		}
+		f.sight = &seen
+	}
+	if f.account == nil {
+		return nil
+	}
+	if m.Kind == message.Custom {
+		view, err := look(ctx, rdb, *f.account, m.To, f.around.Now)
+		if err != nil {
+			return err
+		}
+		f.window = &view
+	}
+	usage, err := usage(ctx, rdb, *f.account, wechat.PathOf(m.Kind))
+	if err != nil {
+		return err
+	}
+	f.usage = &usage
+	return nil
+}
+
+// look reads a user's window.
+func look(ctx context.Context, rdb redis.UniversalClient, a Account, user message.OpenID, now time.Time) (window.View, error) {
+	return window.New(rdb, func(message.AppID) window.Rules { return a.Window }).Look(ctx, a.AppID, user, now)
+}
+
+// usage reads the day of one API.
+func usage(ctx context.Context, rdb redis.UniversalClient, a Account, api string) (ratelimit.Usage, error) {
+	quota := ratelimit.New(rdb, "report", func(k ratelimit.Key) ratelimit.Limits { return a.Limits(k.API) })
+	u, err := quota.Usage(ctx, ratelimit.Key{App: a.AppID, API: api})
+	if err != nil {
+		return u, fmt.Errorf("redis: %w", err)
+	}
+	return u, nil
+}

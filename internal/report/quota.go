@@ -1,0 +1,51 @@
+package report
+
+import (
+	"context"
+	"time"
+
+	"github.com/hongyan-dispatch/hongyan/internal/ratelimit"
+	"github.com/hongyan-dispatch/hongyan/internal/window"
+	"github.com/hongyan-dispatch/hongyan/message"
+)
+
+// A Quota is how an account's day stands at one API, by our own count.
+type Quota struct {
+	Day    string  `json:"day"`
+	Limit  int64   `json:"limit"`
+	Used   int64   `json:"used"`
+	Leased int64   `json:"leased"`
+	Left   int64   `json:"left"`
+	Pace   float64 `json:"per_second"`
+}
+
+// QuotaOf is the quota as the counters know it.
+func QuotaOf(u ratelimit.Usage) Quota {
+	return Quota{Day: u.Day.Format(time.DateOnly), Limit: u.Limit, Used: u.Used, Leased: u.Leased, Left: u.Left, Pace: u.PacePerSecond}
+}
+
+// Usage reads the day of one API of an account.
+func (s Source) Usage(ctx context.Context, a Account, api string) (ratelimit.Usage, error) {
+	return usage(ctx, s.Redis, a, api)
+}
+
+// Window reads whether a user may be answered.
+func (s Source) Window(ctx context.Context, a Account, user message.OpenID, now time.Time) (window.View, error) {
+	return look(ctx, s.Redis, a, user, now)
+}
+
+// UsedUpAt is when the day's calls will be used up, if they go on as they went today; zero: not before the day ends.
+func UsedUpAt(u ratelimit.Usage, now time.Time) time.Time {
+	if u.Left == 0 {
+		return now
+	}
+	passed := now.Sub(u.Day)
+	if u.Used <= 0 || passed <= 0 {
+		return time.Time{}
+	}
+	left := time.Duration(float64(passed) * float64(u.Left+u.Leased) / float64(u.Used))
+	if at := now.Add(left); left > 0 && at.Before(message.NextDay(now)) {
+		return at
+	}
+	return time.Time{}
+}

@@ -1,0 +1,2 @@
+DROP TABLE api_audit;
+DROP TABLE api_key;
