@@ -21,6 +21,7 @@ type CheckOptions struct {
 	Limits    CampaignLimits // for the forecast
 	Samples   int            // how many rendered messages are shown; 0: 5
 	Testers   []message.OpenID
+	Mass      *MassCaps // of kind mass
 }
 
 // A Template is one that an account has in use.
@@ -47,7 +48,7 @@ type CampaignCheck struct {
 	Samples    []Sample
 	Recipients int // whose messages were rendered: all of the audience
 	Good       int // of these, those that may be sent
-	AtCap      int // of the good: users who have had as many campaign messages as the frequency cap allows
+	AtCap      int // of the good: users who have had as much as the frequency cap, or the cap of mass sends, allows
 	Forecast   *CampaignForecast
 	Tests      []Receipt // of the test sends, by Testers
 }
@@ -133,6 +134,9 @@ const checkBlock = 5000
 // audience goes through the recipients.
 func (k *checking) audience(ctx context.Context, a *postgres.Audience) error {
 	spec := k.row.Spec
+	if spec.Kind == message.Mass {
+		return k.mass(ctx, a)
+	}
 	if spec.Audience.Pulled() && (a == nil || a.State != "ready") {
 		k.note("the workers fetch its audience at each firing; import it once to see samples and counts: enqueue campaign import")
 		return nil
@@ -290,7 +294,7 @@ func (k *checking) atCap(ctx context.Context, block []postgres.Recipient) error 
 // forecast says when it would be done.
 func (k *checking) forecast(now time.Time) {
 	l := k.o.Limits
-	if k.out.Recipients == 0 || l == (CampaignLimits{}) {
+	if k.out.Recipients == 0 || l == (CampaignLimits{}) || k.row.Kind == message.Mass {
 		return
 	}
 	needs := int64(k.out.Recipients - k.out.AtCap)
@@ -317,7 +321,7 @@ func (k *checking) forecast(now time.Time) {
 // test sends the testers a message each, of the first recipients' values.
 func (k *checking) test(ctx context.Context) {
 	if len(k.tests) == 0 {
-		if len(k.o.Testers) > 0 {
+		if len(k.o.Testers) > 0 && k.row.Kind != message.Mass {
 			k.problem("there is no message to test with")
 		}
 		return

@@ -124,6 +124,8 @@ func ready(s *campaign.Spec, a *postgres.Audience) error {
 		return &NotReadyError{
 			fmt.Sprintf("its audience %s is not imported whole: %d recipients so far", a.Source, a.Total), "go on with the import, or roll it back and begin anew",
 		}
+	case s.Kind == message.Mass && a.Total == 1:
+		return &NotReadyError{"its audience is one user, and a mass send goes to 2 or more", "import another"}
 	case a.Total == 0:
 		return &NotReadyError{"its audience " + a.Source + " is empty", "import another"}
 	}

@@ -41,7 +41,7 @@ type checkView struct {
 	Fits       bool          `json:"fits"`
 	Recipients int           `json:"recipients"`
 	Good       int           `json:"good"`
-	AtCap      int           `json:"at_frequency_cap"`
+	AtCap      int           `json:"at_cap"`
 	Problems   []problemView `json:"problems"`
 	Notes      []string      `json:"notes,omitempty"`
 	Samples    []sampleView  `json:"samples"`
@@ -104,12 +104,20 @@ func (c *campaignCheckCommand) Run(ctx context.Context, s *session) error {
 		return campaignError(c.ID, err)
 	}
 	o := client.CheckOptions{Samples: c.Samples, Testers: c.TestTo}
+	if found.Kind == message.Mass {
+		o.Mass = massCapsOf(cfg, found.Account)
+	}
 	trouble := s.askWeChat(ctx, cfg, found, &o)
 	k, err := e.CheckCampaign(ctx, found.ID.String(), o)
 	if err != nil {
 		return campaignError(c.ID, err)
 	}
 	v := viewOfCheck(k, c.TestTo)
+	if found.Kind == message.Mass && len(c.TestTo) > 0 {
+		if v.Tests, err = s.previewMass(ctx, found.Account, k.Samples, c.TestTo); err != nil {
+			return err
+		}
+	}
 	if trouble != nil {
 		v.Notes = append(v.Notes, "not compared with WeChat: "+trouble.Error())
 	}
@@ -122,6 +130,43 @@ func (c *campaignCheckCommand) Run(ctx context.Context, s *session) error {
 		err = fmt.Errorf("campaign %s does not fit: %s", k.Campaign.Name, count(len(v.Problems), "problem"))
 	}
 	return err
+}
+
+func massCapsOf(cfg *config.Config, name string) *client.MassCaps {
+	a, err := account(cfg, name)
+	if err != nil {
+		return nil
+	}
+	l := a.Limits.Mass
+	return &client.MassCaps{
+		PerDay: int(l.PerDay), AllPerDay: int(l.AllPerDay), AllPerMonth: int(l.AllPerMonth), UserPerMonth: int(l.UserPerMonth),
+		Observe: l.Mode == "observe", ListsRefused: a.Type == config.SubscriptionAccount,
+	}
+}
+
+// previewMass shows testers a mass message by WeChat's own preview, which counts for nobody's cap.
+func (s *session) previewMass(ctx context.Context, name string, samples []client.Sample, testers []message.OpenID) ([]testView, error) {
+	if len(samples) == 0 {
+		return nil, nil
+	}
+	caller, _, err := s.caller(name)
+	if err != nil {
+		return nil, err
+	}
+	defer caller.Close()
+	var views []testView
+	for _, to := range testers {
+		v := testView{To: to}
+		err := caller.call(ctx, func(t wechat.Token) error {
+			_, err := caller.wechat.MassPreview(ctx, t, wechat.MassPreview{To: to}, samples[0].Body)
+			return err
+		})
+		if err != nil {
+			v.Error = err.Error()
+		}
+		views = append(views, v)
+	}
+	return views, nil
 }
 
 // askWeChat reads the account's templates and what is left of its quota. What it cannot read is left out.
@@ -200,7 +245,7 @@ func viewOfCheck(k client.CampaignCheck, testers []message.OpenID) checkView {
 func (v checkView) String() string {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%s  %s\n", v.Name, v.ID)
-	if v.Recipients > 0 {
+	if v.Recipients > 0 && len(v.Samples) > 0 {
 		fmt.Fprintf(&b, "rendered %d messages, of which %d may be sent\n", v.Recipients, v.Good)
 	}
 	for _, one := range v.Samples {
@@ -211,7 +256,7 @@ func (v checkView) String() string {
 	}
 	b.WriteByte('\n')
 	if v.AtCap > 0 {
-		fmt.Fprintf(&b, "frequency cap: %s had enough and will be skipped\n", count(v.AtCap, "user"))
+		fmt.Fprintf(&b, "caps: %s had enough and will be left out\n", count(v.AtCap, "user"))
 	}
 	if f := v.Forecast; f != nil {
 		fmt.Fprintf(&b, "needs %d; left today %d, of which %d are kept for urgent messages\n", f.Needs, f.LeftToday, f.Reserve)
@@ -225,6 +270,8 @@ func (v checkView) String() string {
 	for _, t := range v.Tests {
 		if t.Error != "" {
 			fmt.Fprintf(&b, "test to %s: %s\n", t.To, t.Error)
+		} else if t.ID.IsZero() {
+			fmt.Fprintf(&b, "shown to %s\n", t.To)
 		} else {
 			fmt.Fprintf(&b, "test to %s: %s\n", t.To, t.ID)
 		}

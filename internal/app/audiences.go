@@ -111,6 +111,9 @@ func (p *puller) fetch(ctx context.Context, c postgres.Campaign, tick time.Time)
 	if err != nil || a.State != "importing" {
 		return err
 	}
+	if c.Spec.Filtered() { // WeChat has the list
+		return p.store.FinishFiltered(ctx, &a)
+	}
 	if c.Spec.Audience.Kind == campaign.FromSQL {
 		err = p.query(ctx, c, &a)
 	} else {

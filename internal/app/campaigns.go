@@ -19,7 +19,7 @@ import (
 func (w *pod) campaigns(ctx context.Context) error {
 	work := func(ctx context.Context) error { // a new term begins with a new memory
 		f := &feed.Feeder{
-			Campaigns: &campaignRows{store: w.store, rdb: w.shared}, Gates: w.board, Queue: w.enqueuer, Flows: w.accounts.flows, Log: w.log,
+			Campaigns: &campaignRows{store: w.store, rdb: w.shared, queue: w.enqueuer}, Gates: w.board, Queue: w.enqueuer, Flows: w.accounts.flows, Log: w.log,
 		}
 		return f.Run(ctx)
 	}
@@ -39,6 +39,7 @@ const (
 type campaignRows struct {
 	store *postgres.Store
 	rdb   redis.UniversalClient
+	queue *tasks.Enqueuer
 	open  map[int32]postgres.OpenFiring // as last read
 }
 
@@ -104,7 +105,11 @@ func (r *campaignRows) Firings(ctx context.Context) ([]feed.Firing, error) {
 }
 
 func (r *campaignRows) QueueChunks(ctx context.Context, firing int32, n int) ([]tasks.Chunk, error) {
-	list, err := r.store.QueueChunks(ctx, r.open[firing], n, lookAfter)
+	f := r.open[firing]
+	list, err := r.store.QueueChunks(ctx, f, n, lookAfter)
+	if f.Of.Kind == message.Mass {
+		return nil, errors.Join(err, r.parts(ctx, f, list))
+	}
 	return chunkTasks(list), err
 }
 
@@ -148,6 +153,9 @@ func (r *campaignRows) lost(ctx context.Context, f postgres.OpenFiring) ([]postg
 	long, err := r.store.LongQueued(ctx, f)
 	if err != nil || len(long) == 0 {
 		return nil, err
+	}
+	if f.Of.Kind == message.Mass { // never in a queue: whoever marked them has died
+		return nil, r.parts(ctx, f, long)
 	}
 	gone, err := tasks.ChunksGone(ctx, r.rdb, chunkTasks(long))
 	if err != nil {

@@ -60,9 +60,6 @@ type FrequencyCap struct {
 	Per      string `json:"per,omitempty"` // day, week
 }
 
-// timezone is the campaign's; one that is started by hand has it for its calendar and its texts alone.
-func (s *Spec) timezone() string { return cmp.Or(s.Schedule.Timezone, s.Calendar.Timezone) }
-
 // Since is when the cap's day or week began, in Beijing; weeks begin on Monday.
 func (c FrequencyCap) Since(now time.Time) time.Time {
 	if c.Messages <= 0 {
@@ -74,6 +71,9 @@ func (c FrequencyCap) Since(now time.Time) time.Time {
 	}
 	return day.AddDate(0, 0, -(int(message.Beijing(day).Weekday())+6)%7)
 }
+
+// timezone is the campaign's; one that is started by hand has it for its calendar and its texts alone.
+func (s *Spec) timezone() string { return cmp.Or(s.Schedule.Timezone, s.Calendar.Timezone) }
 
 // Columns lists the columns that the body and the fallback ask for, sorted, without openid.
 func (s *Spec) Columns() []string {

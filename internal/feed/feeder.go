@@ -279,7 +279,7 @@ func (f *Feeder) next(list []*Firing, given map[int32]int, pace float64) *Firing
 			own = min(own, firing.PerSecond)
 		}
 		most := chunksAhead(own, firing.ChunkSize)
-		if firing.Canary {
+		if firing.Canary || firing.Stock.Kind == message.Mass && !firing.State.Ended() { // parts go one after another
 			most = 1
 		}
 		if firing.Busy+given[firing.ID] >= most {

@@ -24,8 +24,8 @@ type Progress struct {
 	Firings   int    // so far
 	Now       time.Time
 	EndedAt   time.Time // zero: it has not
-	Total     int       // recipients
-	Waiting   int       // recipients that are no messages yet
+	Total     int       // recipients, or the parts of a mass send
+	Waiting   int       // those that are no messages yet
 	Outcomes  Tally     // the others
 	ChunkBusy int       // chunks in the queue or at a worker
 }
@@ -61,6 +61,11 @@ func (s *Store) progress(ctx context.Context, p *Progress) error {
 		return err
 	}
 	f.Campaign, p.Total = p.Campaign.ID, int(f.Total)
+	if p.Campaign.Kind == message.Mass {
+		if err := s.pool.QueryRow(ctx, `SELECT count(*) FROM chunk WHERE firing = $1`, f.ID).Scan(&p.Total); err != nil {
+			return err
+		}
+	}
 	if ended != nil {
 		p.EndedAt = *ended
 	}
@@ -200,7 +205,8 @@ func lastFiring(ctx context.Context, tx pgx.Tx, id message.ID) (f Firing, err er
 
 // failedRecipients are the recipients r of messages m that ended so.
 const failedRecipients = `
-	FROM message m JOIN recipient r ON r.audience = @of AND r.n = m.n
+	FROM message m JOIN recipient r ON r.audience = @of AND r.n BETWEEN m.n AND CASE WHEN m.kind = 'mass'
+		THEN (SELECT k.last FROM chunk k WHERE k.firing = @firing AND k.first = m.n) ELSE m.n END
 	WHERE m.id >= @from AND m.id <= @to AND m.firing = @firing AND m.state = ANY (@states::text[]::message_state[])
 		AND (cardinality(@reasons::text[]) = 0 OR m.reason = ANY (@reasons::text[]::message_reason[]))`
 
@@ -227,7 +233,7 @@ func audienceOfFailed(ctx context.Context, tx pgx.Tx, id message.ID, states, rea
 	args["audience"] = audience
 	tag, err := tx.Exec(ctx, `
 		INSERT INTO recipient (audience, n, openid, vars)
-		SELECT @audience, row_number() OVER (ORDER BY m.id), r.openid, r.vars `+failedRecipients, args)
+		SELECT @audience, row_number() OVER (ORDER BY m.id, r.n), r.openid, r.vars `+failedRecipients, args)
 	if err != nil {
 		return 0, err
 	}
