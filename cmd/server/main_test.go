@@ -30,7 +30,13 @@ import (
 	"github.com/hongyan-dispatch/hongyan/message"
 )
 
-func TestMain(m *testing.M) { devstack.Main(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(envServer) != "" {
+		main()
+		return
+	}
+	devstack.Main(m)
+}
 
 const (
 	appID  = "wx00000000000000c1"
