@@ -193,8 +193,9 @@ type patient struct {
 	rc       *http.ResponseController
 	patience time.Duration
 
-	mu   sync.Mutex
-	left bool
+	mu     sync.Mutex
+	left   bool
+	failed error // the first error but the end
 }
 
 func (p *patient) Read(b []byte) (int, error) {
@@ -205,7 +206,23 @@ func (p *patient) Read(b []byte) (int, error) {
 	}
 	_ = p.rc.SetReadDeadline(time.Now().Add(p.patience))
 	p.mu.Unlock()
-	return p.body.Read(b)
+	n, err := p.body.Read(b)
+	if err != nil && !errors.Is(err, io.EOF) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if !p.left && p.failed == nil {
+			p.failed = err
+		}
+	}
+	return n, err
+}
+
+// broke is why the body cannot be read to its end; nil: it can. A request's context ends together with its body, so that
+// whoever waits for both may hear of the context alone.
+func (p *patient) broke() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.failed
 }
 
 var errLeft = errors.New("nobody reads the body any more")

@@ -3,6 +3,7 @@ package api
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -175,6 +176,7 @@ func (h *Handler) stream(c *call, limit int, action string, work func(context.Co
 		},
 	}
 	if err = through.Run(ctx); !through.Ended {
+		err = cmp.Or(err, body.broke())
 		body.leave()
 	}
 	counts.audit(h, c, action)
