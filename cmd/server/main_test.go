@@ -31,7 +31,13 @@ import (
 	"github.com/hongyan-dispatch/hongyan/message"
 )
 
-func TestMain(m *testing.M) { devstack.Main(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(envServer) != "" {
+		main()
+		return
+	}
+	devstack.Main(m)
+}
 
 const (
 	appID  = "wx00000000000000c1"
@@ -47,6 +53,7 @@ type house struct {
 	rdb    redis.UniversalClient
 	ledger *window.Ledger
 	stderr *lines
+	file   string     // the configuration
 	stop   func() int // ends the server and says its exit code
 }
 
@@ -78,17 +85,21 @@ func start(t *testing.T, callback string) *house {
 
 func startOn(t *testing.T, redisURL, databaseURL, callback string) *house {
 	t.Helper()
-	file := filepath.Join(t.TempDir(), "hongyan.yaml")
-	text := fmt.Sprintf(`redis: {url: %q}
+	return startConfigured(t, redisURL, databaseURL, fmt.Sprintf(`redis: {url: %q}
 postgres: {url: %q}
 server: {listen: "127.0.0.1:0"}
 accounts:
   - {name: shop, appid: %s, secret: 0123456789abcdef0123456789abcdef, type: service, base_url: "http://127.0.0.1:1", callback: {%s}}
-`, redisURL, databaseURL, appID, callback)
+`, redisURL, databaseURL, appID, callback))
+}
+
+func startConfigured(t *testing.T, redisURL, databaseURL, text string) *house {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "hongyan.yaml")
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	h := &house{T: t, stderr: &lines{}}
+	h := &house{T: t, stderr: &lines{}, file: file}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan int, 1)
 	go func() { ended <- run(ctx, []string{"--config", file}, io.Discard, h.stderr) }()
