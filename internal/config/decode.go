@@ -179,11 +179,6 @@ func set(v reflect.Value, text string) (rule string) {
 			return fmt.Sprintf("%q is no number", text)
 		}
 		v.SetFloat(f)
-	case reflect.Bool:
-		if text != "true" && text != "false" {
-			return fmt.Sprintf("%q is neither true nor false", text)
-		}
-		v.SetBool(text == "true")
 	default:
 		panic("config: no rule for a field of type " + v.Type().String())
 	}
