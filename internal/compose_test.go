@@ -296,6 +296,22 @@ func TestDockerfileNamesWhatExists(t *testing.T) {
 	}
 }
 
+// Without .git an image's programs do not know their version unless it is linked in: heartbeats, metrics and `worker check`
+// tell old from new by it.
+func TestImagesKnowTheirVersion(t *testing.T) {
+	flag := regexp.MustCompile(`-X (\S+)=\$VERSION`).FindStringSubmatch(read(t, "../Dockerfile"))
+	if flag == nil {
+		t.Fatal("the Dockerfile links no version in")
+	}
+	for _, name := range []string{"worker", "server"} {
+		program := filepath.Join(t.TempDir(), name)
+		run(t, "go", "build", "-ldflags", "-X "+flag[1]+"=v9.9.9", "-o", program, filepath.Join("..", "cmd", name))
+		if got := strings.TrimSpace(run(t, program, "--version")); got != "v9.9.9" {
+			t.Errorf("%s --version says %q", name, got)
+		}
+	}
+}
+
 func TestDockerignoreLeavesTheCode(t *testing.T) {
 	text, err := os.ReadFile("../.dockerignore")
 	if err != nil {

@@ -45,6 +45,15 @@ func TestCheck(t *testing.T) {
 	}
 	version := func(by int) func() error { return migrations("version = version + $1", by) }
 	dirty := func(is bool) func() error { return migrations("dirty = $1", is) }
+	pods := func(versions ...string) func() error {
+		return func() error {
+			f.exec("DELETE FROM pod")
+			for _, v := range versions {
+				f.exec("INSERT INTO pod (name, version) VALUES ('w', '" + v + "')")
+			}
+			return nil
+		}
+	}
 	postgresURL := "HONGYAN_DATABASE_URL=" + f.database
 	for _, c := range []struct {
 		claim    string
@@ -55,8 +64,12 @@ func TestCheck(t *testing.T) {
 		putBack  func() error
 	}{
 		{claim: "all is well on healthy servers", contains: []string{
-			"noeviction", "append-only file on", "schema is at migration", "account shop: access token had", "account club: access token had", "all well",
+			"noeviction", "append-only file on", "schema is at migration", "workers: none runs", "account shop: access token had", "account club: access token had", "all well",
 		}},
+		{
+			claim: "workers of two versions: advice", arrange: pods("v1.0.0", "v1.0.0", "v1.1.0"), putBack: pods(),
+			contains: []string{"note  workers: 2 of version v1.0.0, 1 of version v1.1.0 live side by side", "→ finish the upgrade", "all well"},
+		},
 		{
 			claim: "queued messages could be evicted", arrange: set("maxmemory-policy", "allkeys-lru"), putBack: set("maxmemory-policy", "noeviction"),
 			code: 1, contains: []string{"allkeys-lru", "→ CONFIG SET maxmemory-policy noeviction", "1 to mend"},

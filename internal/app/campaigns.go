@@ -46,14 +46,33 @@ func (r *campaignRows) Due(ctx context.Context, now time.Time) ([]feed.Due, erro
 	rows, err := r.store.DueCampaigns(ctx, now)
 	list := make([]feed.Due, len(rows))
 	for i, c := range rows {
-		s := c.Spec.Schedule
-		list[i] = feed.Due{Campaign: c.ID, Name: c.Name, Ticks: s.Due(c.LastTick, now), Last: now, Next: s.Next(now)}
+		list[i] = feed.Due{Campaign: c.ID, Name: c.Name, Ticks: ticksOf(c, now), Last: now, Next: c.Spec.Schedule.Next(now)}
 	}
 	return list, err
 }
 
+// ticksOf are the ticks that a campaign which is due is to fire. One that was started by hand, and waits for its
+// audience, has its start.
+func ticksOf(c postgres.Campaign, now time.Time) []time.Time {
+	if c.Spec.Schedule.IsZero() {
+		return []time.Time{c.NextTick}
+	}
+	return c.Spec.Schedule.Due(c.LastTick, now)
+}
+
 func (r *campaignRows) Fire(ctx context.Context, id message.ID, tick time.Time) (bool, error) {
-	_, made, err := r.store.Fire(ctx, id, tick, 0)
+	audience := int32(0)
+	if c, err := r.store.Campaign(ctx, id.String()); err != nil {
+		return false, err
+	} else if c.Spec.Audience.Pulled() {
+		if audience, err = r.store.ReadyAudience(ctx, id, tick); err != nil {
+			return false, err
+		}
+		if audience == 0 {
+			return false, feed.ErrNotYet
+		}
+	}
+	_, made, err := r.store.Fire(ctx, id, tick, audience)
 	if errors.Is(err, postgres.ErrNoAudience) {
 		_, failed := r.store.FailCampaign(ctx, id, err.Error())
 		err = errors.Join(err, failed)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -141,8 +143,31 @@ func checkPostgres(ctx context.Context, c *config.Config, report func(Finding)) 
 		say(Fault, fmt.Sprintf("the schema is at migration %d of %d", have, want), "run `worker migrate`")
 	default:
 		say(Fine, fmt.Sprintf("the schema is at migration %d", have), "")
+		checkWorkers(ctx, store, report)
 		checkCallbacks(ctx, c, store, report)
 		checkWebhooks(ctx, c, store, report)
+	}
+}
+
+// checkWorkers says which workers live, and notes when an upgrade seems unfinished.
+func checkWorkers(ctx context.Context, store *postgres.Store, report func(Finding)) {
+	say := func(s Severity, text, remedy string) { report(Finding{"workers", s, text, remedy}) }
+	alive, err := store.Workers(ctx)
+	if err != nil {
+		say(Fault, err.Error(), "")
+		return
+	}
+	var versions []string
+	for _, v := range slices.Sorted(maps.Keys(alive)) {
+		versions = append(versions, fmt.Sprintf("%d of version %s", alive[v], v))
+	}
+	switch len(versions) {
+	case 0:
+		say(Fine, "none runs", "")
+	case 1:
+		say(Fine, versions[0], "")
+	default:
+		say(Advice, strings.Join(versions, ", ")+" live side by side", "finish the upgrade: old and new work together, but nobody wants that for long")
 	}
 }
 

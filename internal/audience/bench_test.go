@@ -9,11 +9,15 @@ import (
 )
 
 func BenchmarkCSV(b *testing.B) {
-	benchmark(b, "openid,name,city\n", func(i int) string { return fmt.Sprintf("oABCdefGHIjklMNOpqrSTU%06d,陈小姐%d,上海市浦东新区\n", i, i) })
+	benchmark(b, "openid,name,city\n", func(i int) string {
+		return fmt.Sprintf("oABCdefGHIjklMNOpqrSTU%06d,陈小姐%d,上海市浦东新区\n", i, i)
+	})
 }
 
 func BenchmarkQuotedCSV(b *testing.B) {
-	benchmark(b, "openid,name,city\n", func(i int) string { return fmt.Sprintf("oABCdefGHIjklMNOpqrSTU%06d,\"陈小姐, %d\",\"上海市\"\n", i, i) })
+	benchmark(b, "openid,name,city\n", func(i int) string {
+		return fmt.Sprintf("oABCdefGHIjklMNOpqrSTU%06d,\"陈小姐, %d\",\"上海市\"\n", i, i)
+	})
 }
 
 func BenchmarkJSONLines(b *testing.B) {

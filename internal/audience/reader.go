@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -28,7 +29,7 @@ const (
 type Options struct {
 	Format   string // CSV, JSONL or XLSX
 	Encoding string // UTF8 or GB18030
-	Comma    rune   // of CSV: a comma, a tab or a semicolon
+	Comma    rune   // of CSV: a comma, a semicolon, a tab or |
 	Sheet    string // of Excel; the first one
 }
 
@@ -100,6 +101,9 @@ func open(name string, r io.Reader, o Options) (*Reader, error) {
 }
 
 func (r *Reader) begin(o Options) (err error) {
+	if !slices.Contains([]rune{0, ',', ';', '\t', '|'}, o.Comma) {
+		return fmt.Errorf("values cannot be parted by %q; want a comma, a semicolon, a tab or |", o.Comma)
+	}
 	switch r.in.format {
 	case XLSX:
 		s, err := newSheet(r.in.packed, o.Sheet)

@@ -82,11 +82,15 @@ func TestFilesAreRead(t *testing.T) {
 		{"openid in capitals, alone", "-", "OpenID\n oA1 \noB2\n", Options{}, "2: oA1 []\n3: oB2 []\n"},
 		{"blank lines", "-", "\nopenid,a\n\n,\r\noA1,x\n\n", Options{}, "5: oA1 [\"x\"]\n"},
 		{"quotes", "-", "openid,a\noA1,\"say \"\"hi\"\"\"\noB2,\"two\nlines\"\noC3,\"\"\n", Options{}, "2: oA1 [\"say \\\"hi\\\"\"]\n3: oB2 [\"two\\nlines\"]\n5: oC3 [\"\"]\n"},
-		{"JSON Lines", "-", "{\"name\":\"陈\\n\\u4e00\",\"openid\":\"oA1\",\"n\":1.50,\"ok\":true,\"no\":null}\n\n" +
-			" {\"openid\":\"oB2\" , \"no\":\"\", \"ok\":false,\"n\":-2e3,\"name\":\"\\ud83d\\ude00\"} \r\n", Options{},
-			"1: oA1 [\"陈\\n一\" \"1.50\" \"true\" \"\"]\n3: oB2 [\"😀\" \"-2e3\" \"false\" \"\"]\n"},
+		{
+			"JSON Lines", "-", "{\"name\":\"陈\\n\\u4e00\",\"openid\":\"oA1\",\"n\":1.50,\"ok\":true,\"no\":null}\n\n" +
+				" {\"openid\":\"oB2\" , \"no\":\"\", \"ok\":false,\"n\":-2e3,\"name\":\"\\ud83d\\ude00\"} \r\n",
+			Options{},
+			"1: oA1 [\"陈\\n一\" \"1.50\" \"true\" \"\"]\n3: oB2 [\"😀\" \"-2e3\" \"false\" \"\"]\n",
+		},
 		{"an Excel file", "a.xlsx", workbook(t), Options{}, "2: oA1 [\"陈一\" \"39.8\" \"2026-11-28\"]\n4: oB2 [\"李二\" \"13800001111\" \"\"]\n" +
-			"5: refused: want 4 columns, got 5\n6: refused: openid: an openid has 1 to 64 characters (got 0)\n"},
+			"5: refused: want 4 columns, got 5\n6: refused: openid: an openid has 1 to 64 characters (got 0)\n" +
+			"7: refused: price: Excel shows the number shortened, as 1.2E+17; make the cell a text\n"},
 		{"its other sheet", "-", workbook(t), Options{Sheet: "more"}, "2: oC3 []\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -124,6 +128,7 @@ func workbook(t testing.TB) string {
 	}
 	cells := map[string]any{
 		"A1": "name", "B1": "openid", "C1": "price", "D1": "day", "A2": "陈一", "B2": "oA1", "C2": 39.8, "D2": 46354,
+		"A7": "x", "B7": "oD4", "C7": 123456789012345678,
 		"A4": "李二", "B4": "oB2", "C4": 13800001111, "A5": "x", "B5": "oC3", "E5": "too much", "A6": "nobody",
 	}
 	for cell, v := range cells {
@@ -145,25 +150,36 @@ func TestBadRowsAreToldAndNoOtherIsLost(t *testing.T) {
 		{"wrong number of columns", "openid,a\noA1\noB2,y,z\noC3,\"a\",b\noD4,x\n", "2: refused: want 2 columns, got 1\n" +
 			"3: refused: want 2 columns, got 3\n4: refused: want 2 columns, got 3\n5: oD4 [\"x\"]\n"},
 		{"a quote that is never closed", "openid,a\noA1,\"x\noB2,y\noC3,z\n", "2: refused: a quote is opened and not closed\n3: oB2 [\"y\"]\n4: oC3 [\"z\"]\n"},
-		{"a quote that the next row closes", "openid,a\noA1,\"x\noB2,y\"\noC3,z\n",
+		{
+			"a quote that the next row closes", "openid,a\noA1,\"x\noB2,y\"\noC3,z\n",
 			"2: refused: a quote is opened and not closed: the next lines are rows of their own\n" +
-				"3: refused: a quote inside a value without quotes; put the value in quotes, and write the quote twice\n4: oC3 [\"z\"]\n"},
+				"3: refused: a quote inside a value without quotes; put the value in quotes, and write the quote twice\n4: oC3 [\"z\"]\n",
+		},
 		{"a quote that a quoted row closes", "openid,a\noA1,\"x\noB2,\"y\"\n", "2: refused: something stands behind a closing quote; write a quote inside a value twice\n3: oB2 [\"y\"]\n"},
 		{"text behind a quote", "openid,a\noA1,\"x\"y\noB2,y\n", "2: refused: something stands behind a closing quote; write a quote inside a value twice\n3: oB2 [\"y\"]\n"},
 		{"a quote inside", "openid,a\noA1,5\"\noB2,y\n", "2: refused: a quote inside a value without quotes; put the value in quotes, and write the quote twice\n3: oB2 [\"y\"]\n"},
 		{"another encoding", "openid,a\noA1,陈\noB2,\xb3\xc2\noC3,z\n", "2: oA1 [\"陈\"]\n3: refused: a: the text is not in the file's encoding\n4: oC3 [\"z\"]\n"},
+		{"half a character of GB18030", "openid,a\noA1,\xb3\xc2\noB2,x\xb3\noC3,\xb3\xc2\n", "2: oA1 [\"陈\"]\n3: refused: a: the text is not in the file's encoding\n4: oC3 [\"陈\"]\n"},
 		{"a control character", "openid,a\noA1,x\x00\noB2,y\tz\n", "2: refused: a: control character U+0000\n3: oB2 [\"y\\tz\"]\n"},
-		{"a key twice", "{\"openid\":\"oA1\",\"a\":1}\n{\"openid\":\"oB2\",\"a\":1,\"a\":2}\n{\"openid\":\"oC3\",\"a\":3}\n",
-			"1: oA1 [\"1\"]\n2: refused: \"a\": the key stands there twice\n3: oC3 [\"3\"]\n"},
-		{"nested values", "{\"openid\":\"oA1\",\"a\":1}\n{\"openid\":\"oB2\",\"a\":{\"b\":1}}\n{\"openid\":\"oC3\",\"a\":[]}\n",
-			"1: oA1 [\"1\"]\n2: refused: \"a\": an object or a list; want a text or a number\n3: refused: \"a\": an object or a list; want a text or a number\n"},
-		{"missing and unknown columns", "{\"openid\":\"oA1\",\"a\":1}\n{\"openid\":\"oB2\"}\n{\"openid\":\"oC3\",\"b\":1}\n",
-			"1: oA1 [\"1\"]\n2: refused: a: missing; the first line has it\n3: refused: \"b\": no such column; the first line names \"openid\", \"a\"\n"},
-		{"no JSON", "{\"openid\":\"oA1\",\"a\":1}\n{\"openid\":\"oB2\",\"a\":01}\n{\"openid\":\"oC3\",\"a\":\"x}\n{\"openid\":\"oD4\",\"a\":\"\\ud800\"}\n" +
-			"{\"openid\":\"oE5\",\"a\":\"\\u0000\"}\n[]\n{\"openid\":\"oF6\",\"a\":2} x\n{\"openid\":\"oG7\",\"a\":2}\n",
+		{
+			"a key twice", "{\"openid\":\"oA1\",\"a\":1}\n{\"openid\":\"oB2\",\"a\":1,\"a\":2}\n{\"openid\":\"oC3\",\"a\":3}\n",
+			"1: oA1 [\"1\"]\n2: refused: \"a\": the key stands there twice\n3: oC3 [\"3\"]\n",
+		},
+		{
+			"nested values", "{\"openid\":\"oA1\",\"a\":1}\n{\"openid\":\"oB2\",\"a\":{\"b\":1}}\n{\"openid\":\"oC3\",\"a\":[]}\n",
+			"1: oA1 [\"1\"]\n2: refused: \"a\": an object or a list; want a text or a number\n3: refused: \"a\": an object or a list; want a text or a number\n",
+		},
+		{
+			"missing and unknown columns", "{\"openid\":\"oA1\",\"a\":1}\n{\"openid\":\"oB2\"}\n{\"openid\":\"oC3\",\"b\":1}\n",
+			"1: oA1 [\"1\"]\n2: refused: a: missing; the first line has it\n3: refused: \"b\": no such column; the first line names \"openid\", \"a\"\n",
+		},
+		{
+			"no JSON", "{\"openid\":\"oA1\",\"a\":1}\n{\"openid\":\"oB2\",\"a\":01}\n{\"openid\":\"oC3\",\"a\":\"x}\n{\"openid\":\"oD4\",\"a\":\"\\ud800\"}\n" +
+				"{\"openid\":\"oE5\",\"a\":\"\\u0000\"}\n[]\n{\"openid\":\"oF6\",\"a\":2} x\n{\"openid\":\"oG7\",\"a\":2}\n",
 			"1: oA1 [\"1\"]\n2: refused: \"a\": no number in JSON; write it in quotes\n3: refused: \"a\": a text has no end\n" +
 				"4: refused: \"a\": a text has an escape that is none in JSON\n5: refused: a: control character U+0000\n" +
-				"6: refused: no JSON object: want { at byte 1\n7: refused: something stands behind the object\n8: oG7 [\"2\"]\n"},
+				"6: refused: no JSON object: want { at byte 1\n7: refused: something stands behind the object\n8: oG7 [\"2\"]\n",
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if got := told(t, "-", c.content, Options{}); got != c.want {
@@ -192,6 +208,7 @@ func TestFilesAreRefused(t *testing.T) {
 		{"a broken Excel file", "a.xlsx", "PK\x03\x04 something", Options{}, "read Excel file"},
 		{"no such sheet", "a.xlsx", workbook(t), Options{Sheet: "none"}, `no sheet "none"; there is "Sheet1", "more"`},
 		{"an unknown format", "a.csv", "openid\n", Options{Format: "xml"}, `unknown format "xml"`},
+		{"an unknown comma", "a.csv", "openid\n", Options{Comma: '"'}, "values cannot be parted by"},
 		{"an unknown encoding", "a.csv", "openid\n", Options{Encoding: "big5"}, `unknown encoding "big5"`},
 		{"half a gzip file", "a.csv.gz", gzipped(t, "openid\noA1\n")[:20], Options{}, "unexpected EOF"},
 	} {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 
 	"github.com/xuri/excelize/v2"
@@ -91,8 +92,16 @@ func (s *sheet) next() ([]string, int64, error) {
 	if size > maxLine {
 		return nil, 0, &Refused{line, errLong.Error()}
 	}
+	for i, f := range fields {
+		if shortened.MatchString(f) {
+			return nil, 0, &Refused{line, s.header[i] + ": Excel shows the number shortened, as 1.2E+17; make the cell a text"}
+		}
+	}
 	return fields, line, checkFields(fields, s.header, line)
 }
+
+// shortened is a number that Excel has no room for, such as one of an order: it knows no more than 15 digits.
+var shortened = regexp.MustCompile(`^-?\d(\.\d+)?E[+-]\d+$`)
 
 // row reads a row that is not blank.
 func (s *sheet) row() ([]string, int64, error) {

@@ -17,15 +17,15 @@ type Calendar struct {
 	Timezone string   `json:"timezone,omitempty"` // empty: DefaultZone
 }
 
-// IsZero says that messages may go at any time.
-func (c Calendar) IsZero() bool { return c.From == "" && c.To == "" && len(c.Closed) == 0 }
+// always says that messages may go at any time.
+func (c Calendar) always() bool { return c.From == "" && c.To == "" && len(c.Closed) == 0 }
 
 // longestClosed is how far ahead Opens looks for a day that is not closed.
 const longestClosed = 400 * 24 * time.Hour
 
 // Opens says whether messages may go now, and else when; zero: not in sight.
 func (c Calendar) Opens(now time.Time) (time.Time, bool) {
-	if c.IsZero() {
+	if c.always() {
 		return time.Time{}, true
 	}
 	d := c.dial()

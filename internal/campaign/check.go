@@ -228,7 +228,7 @@ func (s *Spec) sample(f *findings, text json.RawMessage, path string, open map[s
 		}
 		return nil
 	}
-	fn := newFunctions(s.Schedule.Timezone)
+	fn := newFunctions(s.timezone())
 	var out []byte
 	from, ok := 0, true
 	walkStrings(compact, func(at spot) {

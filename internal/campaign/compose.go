@@ -23,7 +23,7 @@ func NewComposer(s *Spec, start time.Time, firing int32, columns []string) (*Com
 	if s.Kind == message.Mass {
 		return c, errors.New("mass: one call goes to many; a message to each recipient is of another kind")
 	}
-	f := newFunctions(s.Schedule.Timezone)
+	f := newFunctions(s.timezone())
 	var err error
 	if c.body, err = newFiller(s.Body, columns, f); err != nil {
 		return c, fmt.Errorf("%s: %w", s.Kind, err)
@@ -50,6 +50,9 @@ func (c *Composer) Message(arena []byte, n int32, to message.OpenID, vars []stri
 	}
 	from := len(arena)
 	arena, err := c.body.fill(arena, to, vars)
+	if err == nil && len(arena)-from > message.MaxBytes {
+		err = errTooLong
+	}
 	if err != nil {
 		return m, arena[:from], err
 	}

@@ -161,7 +161,7 @@ func (f filler) fill(dst []byte, to message.OpenID, vars []string) ([]byte, erro
 		switch {
 		case p.column == none:
 		case p.column == openID:
-			dst = append(dst, to...)
+			dst = appendEscaped(dst, to)
 		case p.column == computed:
 			var err error
 			if dst, err = p.program.run(dst, to, vars); err != nil {

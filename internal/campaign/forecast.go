@@ -44,10 +44,11 @@ func Forecast(l Load, now time.Time) Outlook {
 		o.Today, o.Done = true, now
 		return o
 	}
+	now = message.Beijing(now)
 	perSecond := lesser(l.PerSecond, l.Pace)
 	left, quota, due := l.Messages, max(0, l.Left-l.Reserve), 0.0
 	today := message.Day(now)
-	day, dial, always := today, l.Calendar.dial(), l.Calendar.IsZero()
+	day, dial, always := today, l.Calendar.dial(), l.Calendar.always()
 	for t := now; t.Sub(now) < farthest; {
 		if d := message.Day(t); !d.Equal(day) {
 			day, quota, due = d, max(0, l.PerDay-l.Reserve), 0

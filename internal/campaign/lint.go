@@ -34,6 +34,9 @@ func (t Template) Keywords() []string {
 // that the message lacks, keywords that the template lacks, and values that break the rule of their keyword. A message
 // without a template has nothing to compare.
 func Lint(def Template, m *message.Message) []string {
+	if m.Kind != message.Template && m.Kind != message.Subscribe {
+		return nil
+	}
 	var list []string
 	given := keywordsOf(m)
 	want := def.Keywords()
@@ -46,9 +49,6 @@ func Lint(def Template, m *message.Message) []string {
 		if !slices.Contains(want, name) {
 			list = append(list, fmt.Sprintf("%s: the template %q has no such keyword; it has %s", name, def.Title, strings.Join(want, ", ")))
 		}
-	}
-	if len(given) == 0 {
-		return list
 	}
 	data := string(m.Kind) + ".data."
 	alone := *m
@@ -63,9 +63,6 @@ func Lint(def Template, m *message.Message) []string {
 
 // keywordsOf lists the keywords that a message fills.
 func keywordsOf(m *message.Message) (names []string) {
-	if m.Kind != message.Template && m.Kind != message.Subscribe {
-		return nil
-	}
 	walkStrings(m.Body, func(s spot) {
 		if s.key && s.path == "data" {
 			names = append(names, s.text)

@@ -61,6 +61,9 @@ func document(text []byte) (*yaml.Node, error) {
 	if len(text) > message.MaxMassBytes {
 		return nil, fmt.Errorf("at most %d KiB", message.MaxMassBytes>>10)
 	}
+	if json.Valid(text) {
+		text = yamlOf(text)
+	}
 	documents := yaml.NewDecoder(bytes.NewReader(text))
 	var root yaml.Node
 	if err := documents.Decode(&root); errors.Is(err, io.EOF) {
@@ -72,6 +75,20 @@ func document(text []byte) (*yaml.Node, error) {
 		return nil, errors.New("a second YAML document begins in it; want one")
 	}
 	return root.Content[0], nil
+}
+
+// yamlOf makes YAML of JSON, line by line. Nearly all JSON is; but YAML has no pairs of surrogates, which is how many
+// programs write an emoji, and no tabs between its tokens.
+func yamlOf(text []byte) []byte {
+	var out []byte
+	from := 0
+	between := func(to int) []byte { return bytes.ReplaceAll(text[from:to], []byte{'\t'}, []byte{' '}) }
+	walkStrings(text, func(s spot) {
+		out = append(append(out, between(s.from)...), '"')
+		out = append(appendEscaped(out, s.text), '"')
+		from = s.to
+	})
+	return append(out, between(len(text))...)
 }
 
 // A parser lays a YAML tree over a spec. It does so by hand, for errors that name paths and remedies.

@@ -74,25 +74,35 @@ func nextOnWall(cron string, w wall) (wall, error) {
 
 // Due are the ticks after last, up to now, that are to be fired, the oldest first.
 func (s Schedule) Due(last, now time.Time) []time.Time {
-	var missed []time.Time
-	for t := s.Next(last); !t.IsZero() && !t.After(now); t = s.Next(t) {
-		if missed = append(missed, t); len(missed) > maxCatchUp {
-			missed = missed[1:]
+	most := 1
+	if s.CatchUp == CatchUpAll {
+		most = maxCatchUp
+	}
+	due := s.newest(most, last, now)
+	if s.Cron != "" && s.CatchUp == CatchUpSkip && len(due) > 0 && now.Sub(due[0]) > lateBy {
+		return nil
+	}
+	return due
+}
+
+// newest are the last ticks after last, up to now, at most so many. It looks farther and farther back, since there may
+// be a million.
+func (s Schedule) newest(most int, last, now time.Time) (ticks []time.Time) {
+	const day = 24 * time.Hour
+	for _, back := range []time.Duration{time.Hour, day, 32 * day, 400 * day, 100 * 365 * day} {
+		from := now.Add(-back)
+		if from.Before(last) {
+			from = last
+		}
+		ticks = ticks[:0]
+		for t := s.Next(from); !t.IsZero() && !t.After(now); t = s.Next(t) {
+			ticks = append(ticks, t)
+		}
+		if len(ticks) >= most || from.Equal(last) {
+			break
 		}
 	}
-	if s.Cron == "" || len(missed) == 0 {
-		return missed
-	}
-	newest := missed[len(missed)-1]
-	switch s.CatchUp {
-	case CatchUpAll:
-		return missed
-	case CatchUpSkip:
-		if now.Sub(newest) > lateBy {
-			return nil
-		}
-	}
-	return []time.Time{newest}
+	return ticks[max(0, len(ticks)-most):]
 }
 
 // checkCron says what is wrong with a cron expression, if anything.

@@ -98,6 +98,8 @@ func (t *tree) scalar(n *yaml.Node, path string) {
 	case "!!int", "!!float":
 		if !json.Valid([]byte(n.Value)) {
 			t.add(path, fmt.Sprintf("%q is no number in JSON", n.Value), "write it in quotes, or as digits")
+			t.quoted(n.Value)
+			return
 		}
 		t.out = append(t.out, n.Value...)
 	case "!!bool":

@@ -51,7 +51,7 @@ const SilentAfter = 15 * time.Second
 
 // Census counts.
 func (s *Store) Census(ctx context.Context, now time.Time) (Census, error) {
-	c := Census{Workers: map[string]int{}}
+	var c Census
 	for _, count := range []func(context.Context, *Census, time.Time) error{s.countStocks, s.countWorkers, s.countWebhooks, s.countRest} {
 		if err := count(ctx, &c, now); err != nil {
 			return Census{}, fmt.Errorf("census: %w", err)
@@ -97,16 +97,25 @@ func (s *Store) countStocks(ctx context.Context, c *Census, now time.Time) error
 
 func seconds(f float64) time.Duration { return time.Duration(max(0, f) * float64(time.Second)) }
 
-func (s *Store) countWorkers(ctx context.Context, c *Census, _ time.Time) error {
+func (s *Store) countWorkers(ctx context.Context, c *Census, _ time.Time) (err error) {
+	c.Workers, err = s.Workers(ctx)
+	return err
+}
+
+// Workers counts the workers that live, by version.
+func (s *Store) Workers(ctx context.Context) (map[string]int, error) {
 	rows, err := s.pool.Query(ctx, `
 		SELECT version, count(*)::int FROM pod WHERE seen_at > now() - make_interval(secs => $1) GROUP BY 1`, SilentAfter.Seconds())
 	if err != nil {
-		return err
+		return nil, fmt.Errorf("count workers: %w", err)
 	}
+	byVersion := map[string]int{}
 	var version string
 	var n int
-	_, err = pgx.ForEachRow(rows, []any{&version, &n}, func() error { c.Workers[version] = n; return nil })
-	return err
+	if _, err = pgx.ForEachRow(rows, []any{&version, &n}, func() error { byVersion[version] = n; return nil }); err != nil {
+		return nil, fmt.Errorf("count workers: %w", err)
+	}
+	return byVersion, nil
 }
 
 func (s *Store) countWebhooks(ctx context.Context, c *Census, _ time.Time) error {
