@@ -44,7 +44,7 @@ type CampaignCheck struct {
 	Campaign   Campaign
 	Audience   AudienceState
 	Problems   []Misfit // why it does not fit; none: it fits
-	Notes      []string  // what else there is to know
+	Notes      []string // what else there is to know
 	Samples    []Sample
 	Recipients int // whose messages were rendered: all of the audience
 	Good       int // of these, those that may be sent
