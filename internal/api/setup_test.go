@@ -41,7 +41,9 @@ func (b *backend) take(list []message.Message) []Receipt {
 func (b *backend) Enqueue(_ context.Context, m message.Message) Receipt {
 	return b.take([]message.Message{m})[0]
 }
-func (b *backend) EnqueueAll(_ context.Context, l []message.Message) []Receipt   { return b.take(l) }
+
+func (b *backend) EnqueueAll(_ context.Context, l []message.Message) []Receipt { return b.take(l) }
+
 func (b *backend) EnqueueBatch(_ context.Context, l []message.Message) []Receipt { return b.take(l) }
 
 func (b *backend) Parse(text []byte) (Event, error) {
