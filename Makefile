@@ -32,6 +32,7 @@ check: ## Check format, vet, staticcheck, the floors of the house, and known vul
 	$(GO) vet ./...
 	$(TOOL) staticcheck ./...
 	$(GO) test -count=1 ./internal # go list is no input that the test cache knows
+	$(GO) -C deploy/check vet ./... && $(GO) -C deploy/check test -count=1 ./... # board, alerts, manifests: their files lie outside the module, of which alone the test cache knows
 	@if [ -n "$(VULNS)" ]; then $(MAKE) --no-print-directory vulnerabilities; fi
 
 vulnerabilities: ## Look for known vulnerabilities, if their database answers

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/alecthomas/kong"
 )
@@ -17,9 +18,10 @@ type flags struct {
 	JSON   bool     `help:"Print the figures as JSON."`
 	Only   []string `help:"Only these parts: dispatch, enqueue, memory, campaigns, urgent, callbacks, api, safety." sep:","`
 
-	Subjects []string `help:"Dispatch: only these subjects, by a part of their names." sep:","`
-	Cells    int      `help:"Dispatch: only the first so many settings." default:"4"`
-	Profile  string   `help:"Dispatch: write a CPU profile of Hongyan's worker to this file." type:"path"`
+	Subjects []string      `help:"Dispatch: only these subjects, by a part of their names." sep:","`
+	Cells    int           `help:"Dispatch: only the first so many settings." default:"4"`
+	Latency  time.Duration `help:"Dispatch: only settings whose API takes so long: 0s or 20ms." default:"-1s"`
+	Profile  string        `help:"Dispatch: write a CPU profile of Hongyan's worker to this file." type:"path"`
 
 	Child childFlags `cmd:"" hidden:"" help:"A process of the benchmark."`
 	Run   struct{}   `cmd:"" default:"1" help:"Run the benchmark."`

@@ -252,3 +252,32 @@ func withoutLedgerNow(t *testing.T) *bundle {
 	t.Helper()
 	return open(t, client.Options{Redis: devstack.Redis(t)})
 }
+
+func TestReplay(t *testing.T) {
+	b := withLedger(t)
+	waits := template("oA", "k")
+	waits.NotBefore = time.Now().Add(time.Hour)
+	first := b.enqueue(waits)
+	ask := client.Replay{Statuses: []outcome.Status{outcome.Cancelled}, Accounts: []string{"wx0000000000000001"}, Since: time.Now().Add(-time.Hour)}
+	if r, err := b.Replay(t.Context(), ask); err != nil || r.Replayed+r.Spared != 0 {
+		t.Errorf("replayed %+v (%v) before anything ended", r, err)
+	}
+	if _, err := b.Cancel(t.Context(), first.ID); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []client.ReplayResult{{Replayed: 1}, {Spared: 1}} {
+		told := 0
+		ask.Progress = func(client.ReplayResult) { told++ }
+		r, err := b.Replay(t.Context(), ask)
+		if err != nil || r.Replayed != want.Replayed || r.Spared != want.Spared || told != 1 || len(r.Counts) != 1 || r.Counts[0].Messages != 1 {
+			t.Errorf("call %d: %+v (%v), told %d times; want %+v and its count", i+1, r, err, told, want)
+		}
+	}
+	if _, err := open(t, client.Options{Redis: b.options.Redis}).Replay(t.Context(), ask); !errors.Is(err, client.ErrNoLedger) {
+		t.Errorf("without a ledger: %v, want %v", err, client.ErrNoLedger)
+	}
+	_, err := b.Replay(t.Context(), client.Replay{Statuses: []outcome.Status{outcome.Sent}})
+	if invalid, ok := errors.AsType[message.Invalid](err); !ok || len(invalid) != 2 || invalid[0].Path != "since" || invalid[1].Path != "status" {
+		t.Errorf("got %v, want since and status to be refused", err)
+	}
+}

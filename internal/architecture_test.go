@@ -55,6 +55,7 @@ var rooms = map[string]room{
 	"internal/wechat":    {ideas, []string{"message", "internal/fault"}},
 	"internal/tasks":     {ideas, []string{"message"}}, // no handlers, so that a producer links no pipeline
 	"internal/campaign":  {ideas, []string{"message"}},
+	"internal/audience":  {ideas, []string{"message"}},
 
 	"internal/postgres": {adapters, []string{"message", "outcome", "internal/campaign", "internal/mass", "internal/fault", "sql", "sql/migrations"}},
 	"internal/token":    {adapters, []string{"message", "internal/wechat"}},
@@ -70,7 +71,7 @@ var rooms = map[string]room{
 	"internal/callback":  {doors, []string{"message", "outcome"}},
 	"internal/dashboard": {doors, []string{"outcome", "internal/campaign"}},
 	"internal/webhook":   {doors, []string{"outcome"}},
-	"client":             {doors, []string{"message", "outcome", "internal/mass", "internal/window", "internal/tasks", "internal/postgres", "internal/fault"}},
+	"client":             {doors, []string{"message", "outcome", "internal/campaign", "internal/audience", "internal/mass", "internal/window", "internal/tasks", "internal/postgres", "internal/fault"}},
 
 	"internal/app": {wiring, nil},
 

@@ -3,6 +3,7 @@ package internal_test
 import (
 	"bytes"
 	"maps"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -205,6 +206,25 @@ func TestComposeSimulatorIsWhatWorkersCall(t *testing.T) {
 	}
 }
 
+func TestComposeServerIsReached(t *testing.T) {
+	c := readCompose(t)
+	host, port, err := net.SplitHostPort(composeConfig(t).Server.Listen)
+	if err != nil || host != "0.0.0.0" {
+		t.Errorf("the server listens on %s (%v), which no published port reaches", host, err)
+	}
+	network := strings.TrimPrefix(c.Services["server"].NetworkMode, "service:")
+	if ports := c.Services[network].Ports; len(ports) != 1 || !strings.HasSuffix(ports[0], ":"+port) {
+		t.Errorf("the server listens on port %s; published are %v", port, ports)
+	}
+	text, err := os.ReadFile("../deploy/wechatsim.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if called := "http://127.0.0.1:" + port + "/wechat/shop"; !strings.Contains(string(text), called) {
+		t.Errorf("the simulator does not call %s back", called)
+	}
+}
+
 func TestComposeNamesWhatExists(t *testing.T) {
 	variables := []string{config.EnvFile, config.EnvRedisURL, config.EnvDatabaseURL}
 	for name, s := range readCompose(t).Services {
@@ -273,6 +293,22 @@ func TestDockerfileNamesWhatExists(t *testing.T) {
 		t.Error("no CMD")
 	} else {
 		checkCommand(t, m[1:])
+	}
+}
+
+// Without .git an image's programs do not know their version unless it is linked in: heartbeats, metrics and `worker check`
+// tell old from new by it.
+func TestImagesKnowTheirVersion(t *testing.T) {
+	flag := regexp.MustCompile(`-X (\S+)=\$VERSION`).FindStringSubmatch(read(t, "../Dockerfile"))
+	if flag == nil {
+		t.Fatal("the Dockerfile links no version in")
+	}
+	for _, name := range []string{"worker", "server"} {
+		program := filepath.Join(t.TempDir(), name)
+		run(t, "go", "build", "-ldflags", "-X "+flag[1]+"=v9.9.9", "-o", program, filepath.Join("..", "cmd", name))
+		if got := strings.TrimSpace(run(t, program, "--version")); got != "v9.9.9" {
+			t.Errorf("%s --version says %q", name, got)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package message
 
 import (
 	"bytes"
+	"strconv"
 )
 
 // templateShape is the body of a template message (模板消息).
@@ -100,6 +101,10 @@ func (c *checker) keywordValue(check valueRule) {
 		value, _ = c.text()
 	case ch == '-' || isDigit(ch):
 		value = c.number()
+		if _, err := strconv.ParseFloat(string(value), 64); err != nil && !c.failed {
+			c.find("a number that is too large for JSON's readers; write it as a string", "")
+			return
+		}
 	default:
 		c.expect('"', "a string or a number")
 		return

@@ -25,6 +25,7 @@ func TestTemplateBody(t *testing.T) {
 		{"a keyword is an object", `{"template_id":"T","data":{"thing1":"x"}}`, `template.data.thing1: want {"value": …} (got a string)`},
 		{"a keyword has a value", `{"template_id":"T","data":{"thing1":{}}}`, "template.data.thing1.value: required"},
 		{"a value is a string or number", `{"template_id":"T","data":{"thing1":{"value":true}}}`, "template.data.thing1.value: want a string or a number (got true or false)"},
+		{"a number is one that JSON's readers hold", `{"template_id":"T","data":{"thing1":{"value":1e999}}}`, "template.data.thing1.value: a number that is too large"},
 		{"a value is not null", `{"template_id":"T","data":{"thing1":{"value":null}}}`, "want a string or a number (got null)"},
 		{"a value of a known keyword is not empty", `{"template_id":"T","data":{"thing1":{"value":""}}}`, "template.data.thing1.value: must not be empty"},
 		{"a keyword is written without .DATA", `{"template_id":"T","data":{"thing1.DATA":{"value":"x"}}}`, "template.data.thing1.DATA: write the keyword without .DATA"},

@@ -79,8 +79,8 @@ install_with() {
 	say "installing with $manager: $*"
 	case $manager in
 	apt-get)
-		as_root apt-get update -qq &&
-			as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@"
+		as_root apt-get update -qq || say "apt-get update did not succeed; going on with what it knows"
+		as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@"
 		;;
 	dnf) as_root dnf install -y -q "$@" ;;
 	apk) as_root apk add --quiet "$@" ;;
@@ -109,7 +109,7 @@ for what in $missing; do
 	if "have_$what"; then continue; fi
 	case $what in
 	cc) say "no C compiler: the tests will run without the race detector" ;;
-	redis) die "redis-server is missing: install Redis 7 or newer, or set HONGYAN_REDIS_URL" ;;
+	redis) die "redis-server is missing: install Redis 6.2 or newer, or set HONGYAN_REDIS_URL" ;;
 	postgres) die "initdb and postgres are missing: install PostgreSQL 14 or newer, or set HONGYAN_DATABASE_URL" ;;
 	*) die "$what is missing: install it" ;;
 	esac

@@ -18,9 +18,11 @@ type commands struct {
 	Mass      massCommands     `cmd:"" group:"Messages" help:"Mass send (群发): send, status, preview, delete, speed."`
 	Batch     batchCommand     `cmd:"" group:"Messages" help:"Enqueue a file of messages (JSON Lines)."`
 	Event     eventCommand     `cmd:"" group:"Messages" help:"Report what users did (JSON Lines)."`
+	Campaign  campaignCommands `cmd:"" group:"Messages" help:"Campaigns: a message to an audience, started by hand or by a schedule."`
 	Status    statusCommand    `cmd:"" group:"Messages" help:"Say what became of a message."`
 	Explain   explainCommand   `cmd:"" group:"Messages" help:"Say what holds a message and until when, or why it ended so."`
 	Cancel    cancelCommand    `cmd:"" group:"Messages" help:"Cancel a message that is not on its way yet."`
+	Replay    replayCommand    `cmd:"" group:"Messages" help:"Send ended messages again, each once, as new messages."`
 
 	Media   mediaCommands   `cmd:"" group:"Accounts" help:"Temporary material (临时素材): upload."`
 	Quota   quotaCommand    `cmd:"" group:"Accounts" help:"Show the day's quotas, ours and WeChat's."`

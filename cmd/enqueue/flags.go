@@ -91,6 +91,36 @@ func (i *instant) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// A past is a time that is over.
+type past struct {
+	at  time.Time
+	ago time.Duration
+}
+
+const wantPast = "want RFC 3339 with a time zone, such as 2026-12-01T09:00:00+08:00, or how long ago, such as 10m, 36h or 3d"
+
+// UnmarshalText reads RFC 3339 or a duration, in which d is a day.
+func (p *past) UnmarshalText(text []byte) error {
+	if d, err := duration(string(text)); err == nil && d > 0 {
+		p.ago = d
+		return nil
+	}
+	at, err := time.Parse(time.RFC3339, string(text))
+	if err != nil {
+		return fmt.Errorf("%s, got %q", wantPast, text)
+	}
+	p.at = at
+	return nil
+}
+
+// before is the time itself; zero if none was given.
+func (p past) before(now time.Time) time.Time {
+	if p.ago > 0 {
+		return now.Add(-p.ago)
+	}
+	return p.at
+}
+
 func duration(text string) (time.Duration, error) {
 	if days, ok := strings.CutSuffix(text, "d"); ok {
 		n, err := strconv.ParseUint(days, 10, 16)

@@ -40,11 +40,11 @@ func (c *gateOpenCommand) Run(ctx context.Context, s *session) error {
 		return err
 	}
 	defer store.Close()
-	opened, err := store.OpenGate(ctx, name, api, time.Time{})
-	if err != nil {
+	if err := s.forgive(ctx, name, api); err != nil { // first: the old refusal would break the open gate again
 		return err
 	}
-	if err := s.forgive(ctx, name, api); err != nil {
+	opened, err := store.OpenGate(ctx, name, api, time.Time{})
+	if err != nil {
 		return err
 	}
 	due, err := report.BringForward(ctx, store, name, api)

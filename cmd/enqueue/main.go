@@ -9,8 +9,10 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
+	"unicode/utf8"
 
 	"github.com/alecthomas/kong"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -44,6 +46,11 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if err != nil {
 		panic(err) // the flags themselves are wrong
 	}
+	for i, arg := range args {
+		if !utf8.ValidString(arg) { // JSON would carry U+FFFD in its place, to a user's phone
+			return complain(stderr, refuse("argument %d: not valid UTF-8, got %q; mend the terminal's or the script's encoding", i+1, arg))
+		}
+	}
 	parsed, err := parser.Parse(args)
 	if ended {
 		return exitDone
@@ -67,9 +74,7 @@ func complain(stderr io.Writer, err error) int {
 		if !bad { // those may have a line for each mistake; pgx has one for each address that it tried
 			text = strings.Join(strings.Fields(text), " ")
 		}
-		if _, away := errors.AsType[*pgconn.ConnectError](err); away || errors.Is(err, client.ErrUnavailable) {
-			text += " (see worker check)"
-		}
+		text += hint(err)
 		_, _ = fmt.Fprintln(stderr, "enqueue:", text)
 	}
 	if bad {
@@ -77,6 +82,22 @@ func complain(stderr io.Writer, err error) int {
 	}
 	return exitFailed
 }
+
+// hint says what helps where a store is the trouble.
+func hint(err error) string {
+	refused, answered := errors.AsType[*pgconn.PgError](err)
+	_, away := errors.AsType[*pgconn.ConnectError](err)
+	switch {
+	case answered && slices.Contains(undefined, refused.Code):
+		return " (the schema is missing or older than this command: run worker migrate)"
+	case away, errors.Is(err, client.ErrUnavailable):
+		return " (see worker check)"
+	}
+	return ""
+}
+
+// undefined are the SQLSTATEs of a table, column, type and function that is not there.
+var undefined = []string{"42P01", "42703", "42704", "42883"}
 
 // badInput is an error that the user mends at the keyboard.
 type badInput struct{ error }
@@ -95,7 +116,8 @@ func isBadInput(err error) bool {
 	_, invalid := errors.AsType[message.Invalid](err)
 	_, configuration := errors.AsType[*config.Error](err)
 	_, media := errors.AsType[wechat.MediaError](err)
-	return refused || invalid || configuration || media || errors.Is(err, client.ErrKeyConflict)
+	_, spec := errors.AsType[*client.SpecError](err)
+	return refused || spec || invalid || configuration || media || errors.Is(err, client.ErrKeyConflict)
 }
 
 // usage is what is wrong with the command line, and where to read how it is meant.

@@ -14,13 +14,21 @@ import (
 // rejects is the file of refused lines: JSON Lines of line, reason and input. It is there from the start, so that
 // a folder that takes no file is noticed before anything is accepted; an empty one is removed again.
 type rejects struct {
-	f *os.File
-	w *bufio.Writer
-	n int
+	f     *os.File
+	w     *bufio.Writer
+	n     int
+	stays bool // it is no file of ours
 }
 
 // openRejects makes the file, under another number where there is one already.
 func openRejects(path string) (*rejects, error) {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() && !info.IsDir() { // /dev/null, a pipe
+		f, err := os.OpenFile(path, os.O_WRONLY, 0)
+		if err != nil {
+			return nil, refuse("file for refused lines: %w; give --rejects PATH", err)
+		}
+		return &rejects{f: f, w: bufio.NewWriter(f), stays: true}, nil
+	}
 	ext := filepath.Ext(path)
 	for n := 1; ; n++ {
 		name := path
@@ -60,7 +68,7 @@ func (r *rejects) wrap(err error) error {
 
 func (r *rejects) close() error {
 	err := errors.Join(r.w.Flush(), r.f.Close())
-	if r.n == 0 && err == nil {
+	if r.n == 0 && err == nil && !r.stays {
 		err = os.Remove(r.f.Name())
 	}
 	return r.wrap(err)

@@ -28,7 +28,7 @@ type servers struct{ *testing.M }
 func (s servers) Run() int { return devstack.Run(s.M) }
 
 // TestScripts runs the command as a user types it. Each script has stores of its own in $REDIS and $DATABASE, a
-// simulator of WeChat, and two configurations: hongyan.yaml with both stores, redis.yaml without a ledger.
+// database without a schema in $EMPTY, a simulator of WeChat, and two configurations: hongyan.yaml with both stores, redis.yaml without a ledger.
 func TestScripts(t *testing.T) {
 	scripts, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(scripts) == 0 {
@@ -74,8 +74,9 @@ func prepare(t *testing.T, env *testscript.Env) error {
 	sim := wechattest.New(wechattest.Options{})
 	sim.MustAddAccount(wechattest.Settings{
 		AppID: "wx0000000000000001", Secret: "secret-of-shop", AnyOpenID: true, AnyMedia: true,
-		WxNames: map[string]string{"editor": "oEDITOR"},
-	})
+		WxNames: map[string]string{"editor": "oEDITOR"}, Tags: []wechattest.Tag{{ID: 2, Name: "会员"}},
+		Templates: []wechattest.Template{{ID: "order_paid", Title: "订单支付成功通知", Content: "商品：{{thing2.DATA}}\n金额：{{amount3.DATA}}"}},
+	}).Tag(2, "oAnn", "oBob")
 	sim.MustAddAccount(wechattest.Settings{
 		AppID: "wx0000000000000002", Secret: "secret-of-club", Type: wechattest.Subscription, AnyOpenID: true, AnyMedia: true,
 	})
@@ -86,6 +87,7 @@ func prepare(t *testing.T, env *testscript.Env) error {
 	})
 	env.Setenv("REDIS", devstack.Redis(t))
 	env.Setenv("DATABASE", devstack.Postgres(t, postgres.Migrate))
+	env.Setenv("EMPTY", devstack.Postgres(t, nil))
 	accounts := fmt.Sprintf(accountsYAML, server.URL)
 	return errors.Join(
 		write(env, "redis.yaml", "redis: {url: '%s'}\n%s", env.Getenv("REDIS"), accounts),

@@ -59,7 +59,7 @@ func (s *session) enqueuer(ctx context.Context) (*client.Client, *config.Config,
 	}
 	c, err := client.New(ctx, o)
 	if err != nil {
-		return nil, nil, fmt.Errorf("nothing was done: %w", err)
+		return nil, nil, fmt.Errorf("nothing was accepted: %w", err)
 	}
 	return c, cfg, nil
 }

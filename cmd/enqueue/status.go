@@ -58,6 +58,12 @@ func messageTable(s *session, v report.Message) error {
 	row("status", fmt.Sprintf("%s %s", v.Status, v.Reason))
 	row("message", fmt.Sprintf("%s to %s of %s, %s", v.Kind, v.Recipient, v.Account, v.Lane))
 	row("key", v.Key)
+	if !v.ReplayOf.IsZero() {
+		row("replay of", v.ReplayOf)
+	}
+	if !v.ReplayedAs.IsZero() {
+		row("replayed as", v.ReplayedAs)
+	}
 	row("accepted", report.Clock(v.AcceptedAt))
 	row("due", report.Clock(v.DueAt))
 	row("finished", report.Clock(v.FinishedAt))

@@ -90,6 +90,20 @@ func TestLinesGoOnTheirWayWhileTheFileGrows(t *testing.T) {
 	}
 }
 
+func TestALineThatIsBeingWrittenHoldsUpNoOther(t *testing.T) {
+	t.Parallel()
+	redis := devstack.Redis(t)
+	c := start(t, "batch", "-", "--config", configured(t, redis), "--rejects", filepath.Join(t.TempDir(), "r.jsonl"))
+	third := messageLine(3)
+	c.write(messageLine(1) + messageLine(2) + third[:20])
+	awaitParcels(t, redis, 1) // of the first two: the writer takes his time
+	c.write(third[20:])
+	c.in.Close()
+	if s := c.wait(exitDone); s.Accepted != 3 {
+		t.Errorf("got %+v, want 3 lines accepted", s)
+	}
+}
+
 func TestAnInterruptEndsWithASummary(t *testing.T) {
 	t.Parallel()
 	config := configured(t, devstack.Redis(t))

@@ -134,10 +134,13 @@ func count(metrics *telemetry.ServerMetrics, account string, m callback.Meaning)
 	}
 }
 
+// release is the version where the build says one: go build -ldflags "-X main.release=v1.2.3". A build from a clone
+// knows its own.
+var release string
+
 func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok || info.Main.Version == "" {
-		return "devel"
+	if info, ok := debug.ReadBuildInfo(); ok {
+		return cmp.Or(release, info.Main.Version, "devel")
 	}
-	return info.Main.Version
+	return cmp.Or(release, "devel")
 }

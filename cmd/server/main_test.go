@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/hongyan-dispatch/hongyan/internal/devstack"
 	"github.com/hongyan-dispatch/hongyan/internal/postgres"
@@ -49,6 +50,7 @@ type house struct {
 	*testing.T
 	url    string
 	db     *pgxpool.Pool
+	rdb    redis.UniversalClient
 	ledger *window.Ledger
 	stderr *lines
 	file   string     // the configuration
@@ -115,12 +117,11 @@ func startConfigured(t *testing.T, redisURL, databaseURL, text string) *house {
 		t.Fatal(err)
 	}
 	t.Cleanup(h.db.Close)
-	rdb, err := tasks.Redis(redisURL)
-	if err != nil {
+	if h.rdb, err = tasks.Redis(redisURL); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { rdb.Close() })
-	h.ledger = window.New(rdb, func(message.AppID) window.Rules { return window.DefaultRules() })
+	t.Cleanup(func() { h.rdb.Close() })
+	h.ledger = window.New(h.rdb, func(message.AppID) window.Rules { return window.DefaultRules() })
 	return h
 }
 
@@ -392,4 +393,64 @@ func TestBadInput(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Replies stand in the configuration and go out in the request's own mode and form.
+func TestRepliesOfTheConfiguration(t *testing.T) {
+	const replies = ", replies: [{event: follow, text: 谢谢关注}, {keyword: 订单, contains: true, text: 请点菜单}, {transfer: {enabled: true}}]"
+	we := counterpart{token, aesKey}
+	asks := func(words string) string { return strings.Replace(says("oASKS"), "hi", words, 1) }
+	for name, c := range map[string]struct{ callback, mode string }{
+		"encrypted":  {encrypted, "encrypted"},
+		"compatible": {encrypted + ", mode: compatible", "compatible"},
+		"plain":      {"token: " + token + ", mode: plain", "plain"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := start(t, c.callback+replies)
+			for body, want := range map[string]string{
+				asks("查订单"): "请点菜单", happens("oASKS", "subscribe", ""): "谢谢关注", asks("别的"): "transfer_customer_service",
+			} {
+				var text string
+				h.eventually("an answer of 200", func() bool {
+					var status int
+					if c.mode == "plain" {
+						at, nonce := fmt.Sprint(time.Now().Unix()), fmt.Sprint(next())
+						status, text = h.post(url.Values{"timestamp": {at}, "nonce": {nonce}, "signature": {we.sign(at, nonce)}}, body)
+					} else {
+						status, text = h.push(we, body)
+					}
+					return status == 200
+				})
+				if strings.Contains(text, want) != (c.mode == "plain") {
+					t.Errorf("answered %q", text)
+				}
+				if c.mode != "plain" {
+					text = we.unseal(t, text)
+				}
+				if !strings.Contains(text, want) || !strings.Contains(text, "<ToUserName><![CDATA[oASKS]]>") {
+					t.Errorf("answered %q, want %q to the user", text, want)
+				}
+			}
+			if warned := strings.Contains(h.stderr.String(), "takes bodies that are not encrypted"); warned == (c.mode == "encrypted") {
+				t.Errorf("mode %s: warned %t", c.mode, warned)
+			}
+		})
+	}
+}
+
+// unseal reads an encrypted answer, whose signature must be WeChat's kind.
+func (c counterpart) unseal(t *testing.T, answer string) string {
+	t.Helper()
+	m := regexp.MustCompile(`^<xml><Encrypt><!\[CDATA\[(.+)\]\]></Encrypt><MsgSignature><!\[CDATA\[(.+)\]\]></MsgSignature><TimeStamp>(\d+)</TimeStamp><Nonce><!\[CDATA\[(\d+)\]\]></Nonce></xml>$`).FindStringSubmatch(answer)
+	if m == nil || c.sign(m[3], m[4], m[1]) != m[2] {
+		t.Fatalf("answered %q", answer)
+	}
+	data, err := base64.StdEncoding.DecodeString(m[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, iv := c.cipher()
+	cipher.NewCBCDecrypter(block, iv).CryptBlocks(data, data)
+	length := int(binary.BigEndian.Uint32(data[16:]))
+	return string(data[20 : 20+length])
 }

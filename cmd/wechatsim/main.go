@@ -67,8 +67,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return complain(stderr, 2, err)
 	}
 	defer sim.Close()
-	if _, _, err := net.SplitHostPort(f.Listen); err != nil {
-		return complain(stderr, 2, fmt.Errorf("--listen: want HOST:PORT, such as 127.0.0.1:8090: %w", err))
+	if _, port, err := net.SplitHostPort(f.Listen); err != nil || !isPort(ctx, port) {
+		return complain(stderr, 2, fmt.Errorf("--listen: want HOST:PORT, such as 127.0.0.1:8090, got %q", f.Listen))
 	}
 	listener, err := net.Listen("tcp", f.Listen)
 	if err != nil {
@@ -81,6 +81,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
+func isPort(ctx context.Context, port string) bool {
+	_, err := net.DefaultResolver.LookupPort(ctx, "tcp", port)
+	return err == nil
+}
+
 func complain(stderr io.Writer, code int, err error) int {
 	_, _ = fmt.Fprintf(stderr, "wechatsim: %v\n", err)
 	return code
@@ -88,6 +93,11 @@ func complain(stderr io.Writer, code int, err error) int {
 
 // simulator makes the simulator that the flags ask for.
 func (f *flags) simulator() (*wechattest.Sim, error) {
+	if f.Latency != "" {
+		if _, err := wechattest.ParseLatency(f.Latency); err != nil {
+			return nil, fmt.Errorf("--latency: %w", err)
+		}
+	}
 	text := defaultScenario
 	if f.Scenario != "" {
 		var err error
@@ -95,6 +105,14 @@ func (f *flags) simulator() (*wechattest.Sim, error) {
 			return nil, fmt.Errorf("--scenario: %w", err)
 		}
 	}
+	sim, err := f.start(text)
+	if err != nil && f.Scenario != "" {
+		return nil, fmt.Errorf("%s: %w (keys and values: examples/wechatsim.yaml)", f.Scenario, err)
+	}
+	return sim, err
+}
+
+func (f *flags) start(text []byte) (*wechattest.Sim, error) {
 	scenario, err := wechattest.ReadScenario(bytes.NewReader(text))
 	if err != nil {
 		return nil, err

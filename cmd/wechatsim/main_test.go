@@ -115,11 +115,12 @@ func TestBadInputEndsWith2AndOneLine(t *testing.T) {
 		says string
 	}{
 		"an address":            {[]string{"--listen", "8090"}, "--listen: want HOST:PORT"},
+		"a port":                {[]string{"--listen", "127.0.0.1:99999"}, "--listen: want HOST:PORT"},
 		"an unknown flag":       {[]string{"--port", "1"}, "unknown flag --port"},
 		"an argument":           {[]string{"now"}, "unexpected argument now"},
-		"a bad latency":         {[]string{"--latency", "soon"}, `latency "soon"`},
+		"a bad latency":         {[]string{"--latency", "soon"}, `--latency: latency "soon": want a time or two, such as 20ms`},
 		"a missing file":        {[]string{"--scenario", "/nowhere.yaml"}, "/nowhere.yaml"},
-		"an unknown key":        {[]string{"--scenario", file("accounts: [{apid: x}]")}, "field apid not found"},
+		"an unknown key":        {[]string{"--scenario", file("accounts: [{apid: x}]")}, `s.yaml: scenario: line 1: unknown key "apid" (keys and values: `},
 		"no accounts":           {[]string{"--scenario", file("seed: 1")}, "accounts: at least one"},
 		"an account without id": {[]string{"--scenario", file("accounts: [{secret: x}]")}, "appid and secret"},
 		"an unknown API":        {[]string{"--scenario", file("accounts: [{appid: a, secret: b, limits: {nope: {per_day: 1}}}]")}, `API "nope"`},
@@ -137,7 +138,7 @@ func TestBadInputEndsWith2AndOneLine(t *testing.T) {
 		})
 	}
 	var out, complaints bytes.Buffer
-	if code := run(t.Context(), []string{"--listen", "256.0.0.1:x"}, &out, &complaints); code != 1 {
+	if code := run(t.Context(), []string{"--listen", "192.0.2.1:0"}, &out, &complaints); code != 1 {
 		t.Errorf("an address that cannot be listened on: exit %d, want 1", code)
 	}
 }

@@ -37,6 +37,23 @@ func TestCheck(t *testing.T) {
 	change := func(how func(*wechattest.Settings)) func() error {
 		return func() error { return f.wechat("shop").Change(how) }
 	}
+	migrations := func(set string, value any) func() error {
+		return func() error {
+			_, err := f.db.Exec(t.Context(), "UPDATE schema_migrations SET "+set, value)
+			return err
+		}
+	}
+	version := func(by int) func() error { return migrations("version = version + $1", by) }
+	dirty := func(is bool) func() error { return migrations("dirty = $1", is) }
+	pods := func(versions ...string) func() error {
+		return func() error {
+			f.exec("DELETE FROM pod")
+			for _, v := range versions {
+				f.exec("INSERT INTO pod (name, version) VALUES ('w', '" + v + "')")
+			}
+			return nil
+		}
+	}
 	postgresURL := "HONGYAN_DATABASE_URL=" + f.database
 	for _, c := range []struct {
 		claim    string
@@ -47,8 +64,12 @@ func TestCheck(t *testing.T) {
 		putBack  func() error
 	}{
 		{claim: "all is well on healthy servers", contains: []string{
-			"noeviction", "append-only file on", "schema is at migration", "account shop: access token had", "account club: access token had", "all well",
+			"noeviction", "append-only file on", "schema is at migration", "workers: none runs", "account shop: access token had", "account club: access token had", "all well",
 		}},
+		{
+			claim: "workers of two versions: advice", arrange: pods("v1.0.0", "v1.0.0", "v1.1.0"), putBack: pods(),
+			contains: []string{"note  workers: 2 of version v1.0.0, 1 of version v1.1.0 live side by side", "→ finish the upgrade", "all well"},
+		},
 		{
 			claim: "queued messages could be evicted", arrange: set("maxmemory-policy", "allkeys-lru"), putBack: set("maxmemory-policy", "noeviction"),
 			code: 1, contains: []string{"allkeys-lru", "→ CONFIG SET maxmemory-policy noeviction", "1 to mend"},
@@ -78,6 +99,19 @@ func TestCheck(t *testing.T) {
 		{
 			claim: "the schema was never made", env: []string{"HONGYAN_DATABASE_URL=" + devstack.Postgres(t, nil)},
 			code: 1, contains: []string{"BAD   postgres", "migration 0", "→ run `worker migrate`"},
+		},
+		{
+			claim: "the schema is of an older version", arrange: version(-1), putBack: version(+1),
+			code: 1, contains: []string{"BAD   postgres: the schema is at migration ", "→ run `worker migrate`"},
+		},
+		{
+			claim: "a migration was broken off half-way", arrange: dirty(true), putBack: dirty(false),
+			code: 1, contains: []string{"BAD   postgres: migration ", "broken off half-way", "→ restore the schema"},
+		},
+		{
+			claim: "clocks differ: advice, for only days and windows suffer", arrange: func() error { f.sim.Clock.Advance(20 * time.Second); return nil },
+			putBack:  func() error { f.sim.Clock.Real(); return nil },
+			contains: []string{"note  account shop: WeChat's clock is ", "s from this machine's", "→ run NTP", "s from Redis'"},
 		},
 	} {
 		t.Run(c.claim, func(t *testing.T) { // one after another: they share servers
@@ -214,4 +248,44 @@ func TestStoresDown(t *testing.T) {
 	if p.code() != 0 {
 		t.Errorf("Ctrl-C: exit code %d, want 0", p.code())
 	}
+}
+
+// The doctor says where WeChat's pushes do not seem to arrive.
+func TestCheckOfCallbacks(t *testing.T) {
+	t.Parallel()
+	const n = 30
+	f := newFleet(t, shop("callback: {token: "+callbackToken+", aes_key: "+callbackKey+"}"))
+	says := func(want ...string) {
+		t.Helper()
+		code, stdout, stderr := typed(t, nil, "check", "--config", f.config)
+		for _, w := range want {
+			if !strings.Contains(stdout, w) {
+				t.Errorf("no %q in what it prints", w)
+			}
+		}
+		if code != 0 || strings.Contains(stdout+stderr, callbackToken) || strings.Contains(stdout+stderr, callbackKey) {
+			t.Errorf("exit code %d, or a secret", code)
+		}
+		if t.Failed() {
+			t.Fatalf("stdout:\n%s\nstderr:\n%s", stdout, stderr)
+		}
+	}
+	says("note  account shop: no push of WeChat's has arrived yet", "→ run server, and compare the console's server settings")
+	f.start(1)
+	f.enqueue(templates("shop", 0, n)...)
+	f.await(30*time.Second, map[string]int{"sent": n}, "true")
+	f.exec("UPDATE message SET finished_at = now() - interval '16 minutes'")
+	says("of the last 30 template messages 30 have no receipt")
+	f.exec(`INSERT INTO receipt (account, key, kind, msgid, openid, template_id, at, delivered, reason, code, sealed, message)
+		SELECT account, message.id::text, kind, msgid, '', '', now(), true, '', 0, true, message.id FROM message ORDER BY message.id LIMIT 29`)
+	code, stdout, _ := typed(t, nil, "check", "--config", f.config)
+	if code != 0 || strings.Contains(stdout, "no receipt") || !strings.Contains(stdout, "ok    account shop: WeChat's pushes arrive, the last at") {
+		t.Errorf("with receipts, and no user who acted: exit code %d\n%s", code, stdout)
+	}
+	f.exec("UPDATE receipt SET received_at = now() - interval '3 days'")
+	says("no push of WeChat's has arrived since ")
+	f.exec("UPDATE message SET kind = 'custom', errcode = 45015, state = 'failed' WHERE id = (SELECT max(id::text)::uuid FROM message)")
+	f.exec("UPDATE message SET kind = 'mass', finished_at = now() - interval '41 minutes' WHERE id = (SELECT max(id::text)::uuid FROM message WHERE kind = 'template')")
+	f.exec("DELETE FROM receipt WHERE message = (SELECT id FROM message WHERE kind = 'mass')")
+	says("WeChat refused 1 customer-service messages of the last two days", "1 mass sends of the last two days have no receipt")
 }

@@ -2,6 +2,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +20,7 @@ import (
 	"github.com/hongyan-dispatch/hongyan/internal/config"
 	"github.com/hongyan-dispatch/hongyan/internal/postgres"
 	"github.com/hongyan-dispatch/hongyan/internal/telemetry"
+	"github.com/hongyan-dispatch/hongyan/message"
 )
 
 // The exit codes of all commands.
@@ -100,6 +102,11 @@ func (runCommand) Run(ctx context.Context, i invocation) error {
 	log := telemetry.Logger(i.stderr, c.Log.Level, c.Log.Format)
 	telemetry.RedisTo(log)
 	metrics := telemetry.NewMetrics(version())
+	for _, a := range c.Accounts {
+		for _, k := range message.Kinds() {
+			metrics.Expect(a.Name, string(k))
+		}
+	}
 	ready := func() { log.Info("dispatching", "accounts", len(c.Accounts), "senders", c.Worker.Senders) }
 	watched, err := telemetry.Listen(c.Worker.MetricsListen, metrics)
 	if err != nil {
@@ -137,10 +144,13 @@ func (migrateCommand) Run(ctx context.Context, i invocation) error {
 	return nil
 }
 
+// release is the version where the build says one: go build -ldflags "-X main.release=v1.2.3". A build from a clone
+// knows its own.
+var release string
+
 func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok || info.Main.Version == "" {
-		return "devel"
+	if info, ok := debug.ReadBuildInfo(); ok {
+		return cmp.Or(release, info.Main.Version, "devel")
 	}
-	return info.Main.Version
+	return cmp.Or(release, "devel")
 }

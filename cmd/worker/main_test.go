@@ -11,6 +11,9 @@ import (
 // envWorker makes a process of this test binary the command itself: workers in tests are processes of their own.
 const envWorker = "HONGYAN_TEST_WORKER"
 
+// envRelease is the version that such a worker says it is.
+const envRelease = "HONGYAN_TEST_RELEASE"
+
 func TestMain(m *testing.M) {
 	if os.Getenv(envWorker) == "" {
 		devstack.Main(m)
@@ -20,6 +23,7 @@ func TestMain(m *testing.M) {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		os.Exit(exitOrphaned)
 	}()
+	release = os.Getenv(envRelease)
 	main()
 }
 

@@ -26,7 +26,7 @@ func repeat(m message.Message, n int) []message.Message {
 
 func TestMassCaps(t *testing.T) {
 	t.Parallel()
-	t.Run("20 messages race over three workers for a list's last slot of the month: one wins", func(t *testing.T) {
+	t.Run("50 messages race over three workers for a list's last slot of the month: one wins", func(t *testing.T) {
 		t.Parallel()
 		nextDay(t)
 		f := newFleet(t, massShop())
@@ -34,8 +34,8 @@ func TestMassCaps(t *testing.T) {
 		list := users(0, 5)
 		f.enqueue(repeat(massList("shop", list, "十一月第一"), 3)...)
 		f.await(40*time.Second, map[string]int{"sent": 3}, "true")
-		f.enqueue(repeat(massList("shop", list, "十一月最后"), 20)...)
-		f.await(60*time.Second, map[string]int{"sent": 4, "skipped mass_cap": 19}, "true")
+		f.enqueue(repeat(massList("shop", list, "十一月最后"), 50)...)
+		f.await(60*time.Second, map[string]int{"sent": 4, "skipped mass_cap": 49}, "true")
 		f.accepts(wechattest.PathMassSend, 4)
 		for _, u := range list {
 			if n := f.wechat("shop").MassReceived(string(u)); n != 4 {

@@ -22,6 +22,7 @@ func TestDailyQuota(t *testing.T) {
 		{"three workers use the day's quota up and no more", 400, 0, "400", 600, 400},
 		{"a limit of ours is kept below WeChat's", 100_000, 0, "120", 180, 120},
 		{"WeChat's limit is kept below ours, and what another program has used of it", 300, 180, "100000", 180, 120},
+		{"50 messages race over three workers for the day's last call: one wins", 100, 99, "100000", 50, 1},
 	} {
 		t.Run(c.claim, func(t *testing.T) {
 			t.Parallel()

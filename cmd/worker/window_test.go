@@ -65,7 +65,7 @@ func TestWindow(t *testing.T) {
 		f.acts("shop", client.Messaged, user(1)) // allows 5
 		f.enqueue(custom("shop", 1), custom("shop", 1), custom("shop", 1))
 		f.await(30*time.Second, map[string]int{"sent": 3}, "true")
-		if err := f.rdb.FlushAll(f.Context()).Err(); err != nil {
+		if err := f.rdb.FlushDB(f.Context()).Err(); err != nil {
 			t.Fatal(err)
 		}
 		f.enqueue(custom("shop", 1), custom("shop", 1), custom("shop", 1), custom("shop", 1), custom("shop", 2))

@@ -173,7 +173,7 @@ func (w *pod) build(ctx context.Context) error {
 			Caps:       caps{w.store, w.accounts},
 			Quota:      quota{w.quota},
 			Tokens:     tokens{w.tokens},
-			Senders:    pipeline.NewSenders(w.config.Worker.Senders),
+			Senders:    pipeline.NewSenders(w.config.Worker.Senders, len(w.config.Accounts)),
 			Ledger:     ledger,
 			Health:     health{w.breaker, w.log},
 			Observe:    w.options.Called,
@@ -213,6 +213,7 @@ func (w *pod) run(ctx context.Context) error {
 	front.Go(func() error { return w.breaker.Run(serving, w.answers, failed("ask whether WeChat answers")) })
 	front.Go(func() error { return w.lead(serving) })
 	front.Go(func() error { return w.campaigns(serving) })
+	front.Go(func() error { return w.audiences(serving) })
 	front.Go(func() error { return w.heal(serving) })
 	front.Go(func() error { return w.keepHouse(serving) })
 	front.Go(func() error { return w.tellWebhooks(serving) })

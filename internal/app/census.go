@@ -103,7 +103,7 @@ func (w *pod) stocksOf(rows []postgres.Stock, pace map[[2]string]float64, now ti
 		s := stockOf(r)
 		s.PacePerSecond = pace[k]
 		if w.shut(flow, now) == gate.Open {
-			s.Dispatchable = r.Queued + r.Due
+			s.Dispatchable = r.Queued + r.Due + r.Campaign
 		}
 		if s.PacePerSecond > 0 {
 			s.Behind = float64(s.Dispatchable) / s.PacePerSecond
@@ -118,7 +118,7 @@ func (w *pod) stocksOf(rows []postgres.Stock, pace map[[2]string]float64, now ti
 
 func stockOf(r postgres.Stock) telemetry.Stock {
 	return telemetry.Stock{
-		Account: r.Account, Kind: string(r.Kind), Queued: r.Queued, QueuedFor: r.QueuedFor, Parked: r.Parked, Due: r.Due, DueFor: r.DueFor,
+		Account: r.Account, Kind: string(r.Kind), Queued: r.Queued, QueuedFor: r.QueuedFor, Parked: r.Parked, Due: r.Due, DueFor: r.DueFor, Campaign: r.Campaign,
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -141,25 +143,53 @@ func checkPostgres(ctx context.Context, c *config.Config, report func(Finding)) 
 		say(Fault, fmt.Sprintf("the schema is at migration %d of %d", have, want), "run `worker migrate`")
 	default:
 		say(Fine, fmt.Sprintf("the schema is at migration %d", have), "")
+		checkWorkers(ctx, store, report)
 		checkCallbacks(ctx, c, store, report)
 		checkWebhooks(ctx, c, store, report)
 	}
 }
 
-// quiet is how long an account with a callback may be without a push before that is worth a note.
-const quiet = 48 * time.Hour
+// checkWorkers says which workers live, and notes when an upgrade seems unfinished.
+func checkWorkers(ctx context.Context, store *postgres.Store, report func(Finding)) {
+	say := func(s Severity, text, remedy string) { report(Finding{"workers", s, text, remedy}) }
+	alive, err := store.Workers(ctx)
+	if err != nil {
+		say(Fault, err.Error(), "")
+		return
+	}
+	var versions []string
+	for _, v := range slices.Sorted(maps.Keys(alive)) {
+		versions = append(versions, fmt.Sprintf("%d of version %s", alive[v], v))
+	}
+	switch len(versions) {
+	case 0:
+		say(Fine, "none runs", "")
+	case 1:
+		say(Fine, versions[0], "")
+	default:
+		say(Advice, strings.Join(versions, ", ")+" live side by side", "finish the upgrade: old and new work together, but nobody wants that for long")
+	}
+}
+
+// When silence is worth a note: an account with a callback is without a push for so long, or so many of its template messages
+// are without a receipt, of which WeChat itself loses some.
+const (
+	quiet        = 48 * time.Hour
+	missingOf    = 20
+	missingShare = 0.2
+)
 
 // checkCallbacks says where pushes do not seem to arrive.
 func checkCallbacks(ctx context.Context, c *config.Config, store *postgres.Store, report func(Finding)) {
 	for _, a := range c.Accounts {
 		say := func(s Severity, text, remedy string) { report(Finding{"account " + a.Name, s, text, remedy}) }
-		heard, disagreed, err := store.Silence(ctx, a.Name, time.Now())
+		s, err := store.Silence(ctx, a.Name, time.Now())
 		switch {
 		case err != nil:
 			say(Fault, err.Error(), "")
 			continue
-		case disagreed > 0:
-			say(Advice, fmt.Sprintf("WeChat refused %d customer-service messages of the last two days whose window we thought open", disagreed),
+		case s.Disagreed > 0:
+			say(Advice, fmt.Sprintf("WeChat refused %d customer-service messages of the last two days whose window we thought open", s.Disagreed),
 				"see whether all of WeChat's pushes arrive, also unsubscribing: docs/callbacks.md")
 		}
 		if a.Callback.Token.IsZero() {
@@ -167,12 +197,19 @@ func checkCallbacks(ctx context.Context, c *config.Config, store *postgres.Store
 		}
 		const remedy = "run server, and compare the console's server settings: docs/callbacks.md"
 		switch {
-		case heard.IsZero():
+		case s.Heard.IsZero():
 			say(Advice, "no push of WeChat's has arrived yet", remedy)
-		case time.Since(heard) > quiet:
-			say(Advice, "no push of WeChat's has arrived since "+message.Beijing(heard).Format(time.DateTime), remedy)
+		case time.Since(s.Heard) > quiet:
+			say(Advice, "no push of WeChat's has arrived since "+message.Beijing(s.Heard).Format(time.DateTime), remedy)
 		default:
-			say(Fine, "WeChat's pushes arrive, the last at "+message.Beijing(heard).Format(time.DateTime), "")
+			say(Fine, "WeChat's pushes arrive, the last at "+message.Beijing(s.Heard).Format(time.DateTime), "")
+		}
+		if s.Templates >= missingOf && float64(s.Missing) >= missingShare*float64(s.Templates) {
+			say(Advice, fmt.Sprintf("of the last %d template messages %d have no receipt", s.Templates, s.Missing), remedy)
+		}
+		if s.Mass > 0 {
+			say(Advice, fmt.Sprintf("%d mass sends of the last two days have no receipt, nor did WeChat say when asked that they have ended", s.Mass),
+				"ask with `enqueue mass status ID`, and look into the console")
 		}
 	}
 }

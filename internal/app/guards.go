@@ -70,13 +70,14 @@ func (g *gates) Look(ctx context.Context, account, api string, id message.ID, no
 }
 
 func (g *gates) Broken(ctx context.Context, account, api string, e *wechat.Error) {
-	if known, _ := g.board.At(account, api); known.State != gate.Broken || known.ErrCode != e.Code { // not for each message
+	news, err := g.board.Break(ctx, gate.Gate{
+		Account: account, API: api, Reason: string(outcome.RefusedAccount), ErrCode: e.Code, Detail: e.Msg, Since: time.Now(),
+	})
+	if news { // not for each message
 		g.log.Error("WeChat refuses the account; its gate is broken until that is mended",
 			"account", account, "api", api, "errcode", e.Code, "errmsg", e.Msg, "rid", e.RID)
 	}
-	g.note(g.board.Break(ctx, gate.Gate{
-		Account: account, API: api, Reason: string(outcome.RefusedAccount), ErrCode: e.Code, Detail: e.Msg, Since: time.Now(),
-	}))
+	g.note(err)
 }
 
 func (g *gates) Rest(ctx context.Context, account, api string, e *wechat.Error, until time.Time) {

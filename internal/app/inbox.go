@@ -41,24 +41,46 @@ func (p *pushes) Write(ctx context.Context, entries []callback.Entry, now time.T
 	if away != nil { // Postgres gets them all the same: WeChat repeats a push for some seconds only
 		again = make([]bool, len(entries))
 	}
-	var rows postgres.Pushes
+	var fresh []callback.Entry
 	var notes []window.Note
 	for i, e := range entries {
 		if again[i] {
 			continue
 		}
-		addRows(&rows, e)
+		fresh = append(fresh, e)
 		notes = append(notes, notesOf(e)...)
 	}
-	if len(rows.Inbound)+len(rows.Choices)+len(rows.Receipts) > 0 {
-		if err := p.store.RecordPushes(ctx, rows); err != nil {
-			return nil, err
-		}
+	if err := p.keep(ctx, fresh); err != nil {
+		return nil, err
 	}
 	if err := p.hear(ctx, notes, now); err != nil || away != nil {
 		return nil, errors.Join(away, err)
 	}
 	return again, p.remember(ctx, entries, again)
+}
+
+// keep writes entries into Postgres. Of what the database refuses the bad one is found and left out, so that it takes none of
+// those down with it that came at the same time; WeChat's repetition would not make it better.
+func (p *pushes) keep(ctx context.Context, entries []callback.Entry) error {
+	var rows postgres.Pushes
+	for _, e := range entries {
+		addRows(&rows, e)
+	}
+	if len(rows.Inbound)+len(rows.Choices)+len(rows.Receipts) == 0 {
+		return nil
+	}
+	err := p.store.RecordPushes(ctx, rows)
+	if !postgres.RefusedRow(err) {
+		return err
+	}
+	if half := len(entries) / 2; half > 0 {
+		if err := p.keep(ctx, entries[:half]); err != nil {
+			return err
+		}
+		return p.keep(ctx, entries[half:])
+	}
+	p.log.Error("a push cannot be kept: the database refuses it", "account", entries[0].Account, "error", err)
+	return nil
 }
 
 // hear tells the windows, also what they have not heard before because Redis was away.
@@ -170,7 +192,7 @@ func addRows(rows *postgres.Pushes, e callback.Entry) {
 	if r := m.Mass; r != nil {
 		rows.Receipts = append(rows.Receipts, postgres.Receipt{
 			Account: e.Account, Key: m.Key, Kind: message.Mass, MsgID: r.MsgID, At: m.At,
-			Delivered: r.Sent, Reason: r.Reason, Code: r.Code, Sealed: e.Sealed, Job: jobOf(r.Job),
+			Delivered: r.Sent, Reason: r.Reason, Code: int(r.Code), Sealed: e.Sealed, Job: jobOf(r.Job),
 		})
 	}
 }

@@ -136,9 +136,9 @@ func endpointsOf(c *config.Config, log *slog.Logger, forwarded func(account, res
 		if err != nil {
 			return nil, fmt.Errorf("accounts.%s.callback: %w", a.Name, err)
 		}
-		if a.Callback.Mode == string(callback.Plain) {
-			log.Warn("callback.mode is plain: whoever has seen one URL can forge events and open windows; receipts are hints that change nothing",
-				"account", a.Name)
+		if mode := callback.Mode(a.Callback.Mode); mode == callback.Plain || mode == callback.Compatible {
+			log.Warn("callback.mode takes bodies that are not encrypted: whoever has seen one URL can forge events and open windows; such receipts are hints that change nothing",
+				"account", a.Name, "mode", mode)
 		}
 		e := callback.Endpoint{Name: a.Name, AppID: message.AppID(a.AppID), Door: door}
 		if rules := rulesOf(a.Callback.Replies); len(rules) > 0 {

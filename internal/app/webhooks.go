@@ -79,6 +79,10 @@ func (s webhookStore) Failed(ctx context.Context, id string, again, now time.Tim
 	return s.store.WebhookFailed(ctx, s.account, id, again, now, reason)
 }
 
+func (s webhookStore) Forget(ctx context.Context, id string) error {
+	return s.store.ForgetWebhookEvent(ctx, id)
+}
+
 func (s webhookStore) Disable(ctx context.Context, reason string, now time.Time) (int64, error) {
 	return s.store.DisableWebhook(ctx, s.account, reason, now)
 }

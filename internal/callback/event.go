@@ -27,8 +27,11 @@ const (
 	eventNoticeSent   = "subscribe_msg_sent_event"
 )
 
-// maxOpenID is far beyond an openid, which has 28 characters.
-const maxOpenID = 64
+// Far beyond what WeChat makes: an openid has 28 characters, a template's id 43. An index could not hold much longer ones.
+const (
+	maxOpenID     = 64
+	maxTemplateID = 128
+)
 
 // scenePrefix stands before a QR code's scene in the EventKey of subscribe, not in that of SCAN.
 const scenePrefix = "qrscene_"
@@ -139,7 +142,7 @@ func (p *Push) choices() []Choice {
 	var all []Choice
 	for _, s := range p.Subscriptions {
 		choice := strings.ToLower(strings.TrimSpace(s.Choice))
-		if s.TemplateID != "" && (choice == "accept" || choice == "reject") {
+		if s.TemplateID != "" && len(s.TemplateID) <= maxTemplateID && (choice == "accept" || choice == "reject") {
 			all = append(all, Choice{s.TemplateID, choice == "reject"})
 		}
 	}

@@ -184,7 +184,7 @@ func TestMassStatuses(t *testing.T) {
 	} {
 		p := Push{MsgType: "event", Event: "MASSSENDJOBFINISH", Status: c.status}
 		got := p.Meaning().Mass
-		if got.Sent != c.sent || got.Code != c.code || got.Reason != c.reason || got.Status != c.status {
+		if got.Sent != c.sent || got.Code != int32(c.code) || got.Reason != c.reason || got.Status != c.status {
 			t.Errorf("%q: got %+v", c.status, got)
 		}
 	}

@@ -33,7 +33,8 @@ const (
 
 const (
 	forwardTimeout  = 3500 * time.Millisecond
-	forwardParallel = 64        // requests to one account's server at a time
+	forwardParallel = 64        // requests to one account's server at a time, while WeChat waits
+	forwardRepeats  = 16        // and of events that are tried again
 	forwardWaiting  = 2000      // events that wait for another try
 	maxForwarded    = 256 << 10 // bytes of an answer
 )
@@ -48,6 +49,8 @@ type Forwarder struct {
 	o      ForwardOptions
 	client *http.Client
 	slots  chan struct{}
+	again  chan struct{}
+	hush   hush
 
 	mu      sync.Mutex
 	waiting []*forward
@@ -69,10 +72,10 @@ func NewForwarder(o ForwardOptions) *Forwarder {
 		o.Observe = func(string, string) {}
 	}
 	return &Forwarder{
-		o: o, slots: make(chan struct{}, forwardParallel),
+		o: o, slots: make(chan struct{}, forwardParallel), again: make(chan struct{}, forwardRepeats),
 		client: &http.Client{
 			Transport: &http.Transport{
-				MaxConnsPerHost: forwardParallel, MaxIdleConnsPerHost: forwardParallel, IdleConnTimeout: 30 * time.Second,
+				MaxConnsPerHost: forwardParallel + forwardRepeats, MaxIdleConnsPerHost: forwardParallel, IdleConnTimeout: 30 * time.Second,
 				TLSHandshakeTimeout: o.Timeout, MaxResponseHeaderBytes: 16 << 10,
 			},
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -93,7 +96,9 @@ func (f *Forwarder) Forward(ctx context.Context, r Request) (Answer, bool) {
 	a, err := f.post(ctx, r)
 	if err != nil {
 		f.o.Observe(f.o.Account, ForwardFailed)
-		f.o.Log.Warn("forward a push", "account", f.o.Account, "error", err)
+		if left, ok := f.hush.let(f.o.Account, "forward", time.Now()); ok {
+			f.o.Log.Warn("forward a push", "account", f.o.Account, "error", err, "also", left)
+		}
 		f.later(&forward{Request: r}, time.Now())
 		return Answer{}, false
 	}
@@ -147,8 +152,10 @@ func (f *Forwarder) later(w *forward, now time.Time) {
 	defer f.mu.Unlock()
 	if w.tries >= len(forwardAgain) || len(f.waiting) >= forwardWaiting {
 		f.o.Observe(f.o.Account, ForwardDropped)
-		f.o.Log.Error("an event could not be forwarded and is dropped; it is recorded here", "account", f.o.Account,
-			"event", w.Delivery.Push.Event, "tries", w.tries+1)
+		if left, ok := f.hush.let(f.o.Account, "drop", now); ok {
+			f.o.Log.Error("an event could not be forwarded and is dropped; it is recorded here", "account", f.o.Account,
+				"event", w.Delivery.Push.Event, "tries", w.tries+1, "also", left)
+		}
 		return
 	}
 	w.due = now.Add(forwardAgain[w.tries])
@@ -159,6 +166,8 @@ func (f *Forwarder) later(w *forward, now time.Time) {
 // Run forwards events again whose time has come, until the context ends. What still waits then is lost to the account's
 // server.
 func (f *Forwarder) Run(ctx context.Context) error {
+	var going sync.WaitGroup
+	defer going.Wait()
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
@@ -167,7 +176,11 @@ func (f *Forwarder) Run(ctx context.Context) error {
 			return nil
 		case now := <-tick.C:
 			for _, w := range f.due(now) {
-				f.again(ctx, w)
+				f.again <- struct{}{}
+				going.Go(func() {
+					f.repeat(ctx, w)
+					<-f.again
+				})
 			}
 		}
 	}
@@ -189,7 +202,7 @@ func (f *Forwarder) due(now time.Time) (due []*forward) {
 	return due
 }
 
-func (f *Forwarder) again(ctx context.Context, w *forward) {
+func (f *Forwarder) repeat(ctx context.Context, w *forward) {
 	if _, err := f.post(ctx, w.Request); err != nil {
 		f.later(w, time.Now())
 		return

@@ -28,9 +28,10 @@ type Entry struct {
 	Request string // names the request: its signature, timestamp and nonce
 }
 
-// An Upstream is the account's own callback server, which gets every request as it came.
+// An Upstream is the account's own callback server, which gets every request as it came, once.
 type Upstream interface {
-	// Forward passes the request on and gives back what is to be answered. Where ok is false the answer is success.
+	// Forward passes the request on and gives back what is to be answered. Where ok is false the answer is success. It
+	// returns when ctx ends.
 	Forward(ctx context.Context, r Request) (a Answer, ok bool)
 }
 
@@ -79,7 +80,13 @@ type Handler struct {
 	recorder  Recorder
 	options   HandlerOptions
 	slots     chan struct{}
+	strangers chan struct{} // who must prove themselves by the body get a part of the slots
+	hush      hush
 }
+
+// strangersShare is the part of the slots that requests get which bear no signature of WeChat's in their query: so that
+// strangers who send slowly do not keep WeChat out.
+const strangersShare = 4
 
 // HandlerOptions shape a [Handler]; only Log has no default.
 type HandlerOptions struct {
@@ -104,7 +111,10 @@ func NewHandler(endpoints []Endpoint, r Recorder, o HandlerOptions) *Handler {
 	if o.Pushed == nil {
 		o.Pushed = func(string, Meaning) {}
 	}
-	h := &Handler{endpoints: map[string]Endpoint{}, recorder: r, options: o, slots: make(chan struct{}, o.MaxParallel)}
+	h := &Handler{
+		endpoints: map[string]Endpoint{}, recorder: r, options: o,
+		slots: make(chan struct{}, o.MaxParallel), strangers: make(chan struct{}, max(1, o.MaxParallel/strangersShare)),
+	}
 	for _, e := range endpoints {
 		h.endpoints[e.Name] = e
 		if e.AppID != "" {
@@ -118,29 +128,42 @@ func NewHandler(endpoints []Endpoint, r Recorder, o HandlerOptions) *Handler {
 // nothing else; the log has the reason.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
+	_ = http.NewResponseController(w).SetReadDeadline(start.Add(h.options.Patience)) // also for what the server reads of a refused body
 	e, known := h.endpoints[r.PathValue("account")]
 	if !known {
 		h.options.Observe("unknown", ResultRefused, 0)
-		short(w, http.StatusNotFound)
+		unread(w, http.StatusNotFound)
 		return
 	}
-	result := ResultBusy
-	select {
-	case h.slots <- struct{}{}:
-		result = h.serve(w, r, e, start)
-		<-h.slots
-	default:
-		w.Header().Set("Retry-After", "1")
-		short(w, http.StatusServiceUnavailable)
-	}
+	result := h.admit(w, r, e, start)
 	h.options.Observe(e.Name, result, time.Since(start))
 }
 
-func (h *Handler) serve(w http.ResponseWriter, r *http.Request, e Endpoint, now time.Time) string {
+// admit serves a request if there is a slot for it.
+func (h *Handler) admit(w http.ResponseWriter, r *http.Request, e Endpoint, now time.Time) string {
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
+		w.Header().Set("Connection", "close")
 		return h.refuse(w, e, refuse(badRequest, "query is malformed"))
 	}
+	gates := []chan struct{}{h.slots}
+	if !e.Door.Knows(query, now) {
+		gates = []chan struct{}{h.strangers, h.slots}
+	}
+	for _, gate := range gates {
+		select {
+		case gate <- struct{}{}:
+			defer func() { <-gate }()
+		default:
+			w.Header().Set("Retry-After", "1")
+			unread(w, http.StatusServiceUnavailable)
+			return ResultBusy
+		}
+	}
+	return h.serve(w, r, e, query, now)
+}
+
+func (h *Handler) serve(w http.ResponseWriter, r *http.Request, e Endpoint, query url.Values, now time.Time) string {
 	switch r.Method {
 	case http.MethodGet:
 		echo, err := e.Door.Verify(query, now)
@@ -153,7 +176,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, e Endpoint, now 
 		return h.push(w, r, e, query, now)
 	}
 	w.Header().Set("Allow", "GET, POST")
-	short(w, http.StatusMethodNotAllowed)
+	unread(w, http.StatusMethodNotAllowed)
 	return ResultRefused
 }
 
@@ -171,56 +194,49 @@ func (h *Handler) push(w http.ResponseWriter, r *http.Request, e Endpoint, query
 	defer cancel()
 	m := in.Push.Meaning()
 	entry := Entry{Account: e.Name, AppID: e.AppID, Meaning: m, Sealed: in.Sealed, Request: requestName(query)}
-	answer := h.upstream(ctx, e, Request{Query: query, RawQuery: r.URL.RawQuery, ContentType: r.Header.Get("Content-Type"), Body: body, Delivery: in})
-	recording, stop := context.WithTimeout(ctx, recordWithin)
-	defer stop()
-	again, err := h.recorder.Record(recording, entry)
-	if err != nil {
-		h.options.Log.Error("record a push", "account", e.Name, "error", err)
-		short(w, http.StatusInternalServerError) // WeChat repeats it
-		return ResultFailed
-	}
+	again, failed := h.record(ctx, entry)
 	if again {
 		write(w, success)
 		return ResultAgain
 	}
+	// The account's own server hears of it even where our stores are away.
+	answer, answered := h.forward(ctx, e, Request{
+		Query: query, RawQuery: r.URL.RawQuery, ContentType: r.Header.Get("Content-Type"), Body: body, Delivery: in,
+	})
+	if failed != nil {
+		if left, ok := h.hush.let(e.Name, "record", now); ok {
+			h.options.Log.Error("record a push", "account", e.Name, "error", failed, "also", left)
+		}
+		short(w, http.StatusInternalServerError) // WeChat repeats it
+		return ResultFailed
+	}
 	h.options.Pushed(e.Name, m)
 	if !m.Known {
-		h.options.Log.Info("a push of a kind that nothing is known of", "account", e.Name, "type", in.Push.MsgType, "event", in.Push.Event)
+		if left, ok := h.hush.let(e.Name, "unknown", now); ok {
+			h.options.Log.Info("a push of a kind that nothing is known of", "account", e.Name, "type", in.Push.MsgType, "event", in.Push.Event, "also", left)
+		}
 	}
-	if a, ok := answer(); ok {
-		write(w, a)
-	} else {
-		write(w, h.reply(e, in, now))
+	if !answered {
+		answer = h.reply(e, in, now)
 	}
+	write(w, answer)
 	return ResultRecorded
 }
 
 // recordWithin bounds the wait for the stores. What is written later is known when WeChat repeats the push.
 const recordWithin = time.Second
 
-// upstream passes the request on beside the recording, which never waits for it.
-func (h *Handler) upstream(ctx context.Context, e Endpoint, r Request) func() (Answer, bool) {
+func (h *Handler) record(ctx context.Context, e Entry) (again bool, err error) {
+	ctx, stop := context.WithTimeout(ctx, recordWithin)
+	defer stop()
+	return h.recorder.Record(ctx, e)
+}
+
+func (h *Handler) forward(ctx context.Context, e Endpoint, r Request) (Answer, bool) {
 	if e.Upstream == nil {
-		return func() (Answer, bool) { return Answer{}, false }
+		return Answer{}, false
 	}
-	type reply struct {
-		Answer
-		ok bool
-	}
-	got := make(chan reply, 1)
-	go func() {
-		a, ok := e.Upstream.Forward(ctx, r)
-		got <- reply{a, ok}
-	}()
-	return func() (Answer, bool) {
-		select {
-		case a := <-got:
-			return a.Answer, a.ok
-		case <-ctx.Done():
-			return Answer{}, false
-		}
-	}
+	return e.Upstream.Forward(ctx, r)
 }
 
 var success = Answer{ContentType: "text/plain; charset=utf-8", Body: []byte(Success)}
@@ -244,8 +260,6 @@ func (h *Handler) reply(e Endpoint, in *Delivery, now time.Time) Answer {
 
 // read reads the body, which may be neither long nor slow.
 func (h *Handler) read(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	connection := http.NewResponseController(w)
-	_ = connection.SetReadDeadline(time.Now().Add(h.options.Patience)) // also for what the server reads of a refused body
 	if r.ContentLength > MaxBody {
 		return nil, refuse(tooLarge, errTooLarge.Error())
 	}
@@ -255,7 +269,7 @@ func (h *Handler) read(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	} else if err != nil {
 		return nil, refuse(http.StatusRequestTimeout, "body did not come in time, or broke off")
 	}
-	_ = connection.SetReadDeadline(time.Time{})
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
 	return body, nil
 }
 
@@ -265,12 +279,21 @@ func (h *Handler) refuse(w http.ResponseWriter, e Endpoint, err error) string {
 	if r := (*Refusal)(nil); errors.As(err, &r) {
 		status = r.Status
 	}
-	h.options.Log.Warn("a request to the callback is refused", "account", e.Name, "status", status, "reason", err.Error())
+	if left, ok := h.hush.let(e.Name, err.Error(), time.Now()); ok {
+		h.options.Log.Warn("a request to the callback is refused", "account", e.Name, "status", status, "reason", err.Error(), "also", left)
+	}
 	if status == http.StatusRequestEntityTooLarge || status == http.StatusRequestTimeout {
 		w.Header().Set("Connection", "close")
 	}
 	short(w, status)
 	return ResultRefused
+}
+
+// unread answers a request whose body nobody reads: the connection ends with it, else the server would wait for the body
+// before it answers.
+func unread(w http.ResponseWriter, status int) {
+	w.Header().Set("Connection", "close")
+	short(w, status)
 }
 
 func short(w http.ResponseWriter, status int) {

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -234,6 +235,61 @@ func TestTooManyAtATimeAreSentAway(t *testing.T) {
 	}
 }
 
+// Who opens a POST, bears no signature, and sends its body slowly takes a part of the slots; WeChat gets the others.
+func TestSlowStrangersKeepNobodyOut(t *testing.T) {
+	d := serve(t, Encrypted, func(_ *Endpoint, o *HandlerOptions) { o.MaxParallel, o.Patience = 8, 20*time.Second })
+	u, _ := url.Parse(d.url)
+	answers := make(chan string, 50)
+	for range 50 {
+		c, err := net.Dial("tcp", u.Host)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		fmt.Fprintf(c, "POST %s?timestamp=%d&nonce=1&msg_signature=0 HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n<", u.Path, time.Now().Unix())
+		go func() {
+			head := make([]byte, len("HTTP/1.1 503"))
+			_, _ = io.ReadFull(c, head)
+			answers <- string(head)
+		}()
+	}
+	for range 50 - 8/strangersShare { // the others hold their slots
+		if got := <-answers; got != "HTTP/1.1 503" {
+			t.Fatalf("a stranger over the share got %q", got)
+		}
+	}
+	for range 20 {
+		q, body := weChat.push(says("hello"), time.Now())
+		if status, text := d.post(q, body); status != 200 || text != Success {
+			t.Fatalf("WeChat got %d %q", status, text)
+		}
+	}
+}
+
+// What decrypts under the account's key and is no push looks, to its sender, like what does not decrypt.
+func TestRefusedPlaintextsLookAlike(t *testing.T) {
+	d := serve(t, Encrypted, nil)
+	for name, plain := range map[string]string{
+		"no XML":      "hello",
+		"a DOCTYPE":   "<!DOCTYPE x><xml/>",
+		"no MsgType":  "<xml><CreateTime>1</CreateTime></xml>",
+		"no number":   strings.Replace(says("x"), "<MsgId>", "<MsgId>x", 1),
+		"long future": strings.Replace(says("x"), fmt.Sprint(time.Now().Unix()), "7000000000", 1),
+	} {
+		q, body := weChat.push(plain, time.Now())
+		if status, text := d.post(q, body); status != 403 || text != "" {
+			t.Errorf("%s: got %d %q, want a bare 403", name, status, text)
+		}
+	}
+	q, body := counterpart{"wx1", token, aesKey}.push(says("hello"), time.Now())
+	if status, text := d.post(q, body); status != 403 || text != "" {
+		t.Errorf("another's appid: got %d %q, want a bare 403", status, text)
+	}
+	if d.book.recorded() != 0 {
+		t.Errorf("recorded %+v", d.book.entries)
+	}
+}
+
 func TestRulesReply(t *testing.T) {
 	rules := Rules{
 		{Keyword: "price", Contains: true, Reply: Text{"1 yuan"}},
@@ -327,6 +383,56 @@ func TestForwarding(t *testing.T) {
 			}
 		})
 	}
+	t.Run("does nothing about a replay", func(t *testing.T) {
+		var passed atomic.Int64
+		f := upstream(t, func(http.ResponseWriter, *http.Request) { passed.Add(1) })
+		d := serve(t, Encrypted, func(e *Endpoint, _ *HandlerOptions) { e.Upstream = f })
+		q, body := weChat.push(says("hello"), time.Now())
+		d.post(q, body)
+		if status, text := d.post(q, body); status != 200 || text != Success || passed.Load() != 1 {
+			t.Errorf("got %d %q; passed on %d times, want once", status, text, passed.Load())
+		}
+	})
+	t.Run("passes on what our stores could not keep", func(t *testing.T) {
+		var passed atomic.Int64
+		f := upstream(t, func(http.ResponseWriter, *http.Request) { passed.Add(1) })
+		d := serve(t, Encrypted, func(e *Endpoint, _ *HandlerOptions) { e.Upstream = f })
+		d.book.fails = errors.New("the stores are away")
+		q, body := weChat.push(says("hello"), time.Now())
+		if status, _ := d.post(q, body); status != 500 || passed.Load() != 1 {
+			t.Errorf("got %d; passed on %d times, want once", status, passed.Load())
+		}
+	})
+	t.Run("repeats events beside those that hang", func(t *testing.T) {
+		hangs, taken := make(chan struct{}), make(chan struct{})
+		f := upstream(t, func(w http.ResponseWriter, r *http.Request) {
+			body, _ := io.ReadAll(r.Body)
+			if bytes.Equal(body, []byte("good")) {
+				close(taken)
+				return
+			}
+			<-hangs
+		})
+		f.o.Timeout = time.Minute
+		event := &Delivery{Push: &Push{MsgType: typeEvent}}
+		for range forwardRepeats - 1 {
+			f.waiting = append(f.waiting, &forward{Request: Request{Body: []byte("bad"), Delivery: event}})
+		}
+		f.waiting = append(f.waiting, &forward{Request: Request{Body: []byte("good"), Delivery: event}})
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- f.Run(ctx) }()
+		select {
+		case <-taken:
+		case <-time.After(20 * time.Second):
+			t.Error("an event waits behind others that hang")
+		}
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		close(hangs)
+	})
 	t.Run("repeats an event until it is taken, once", func(t *testing.T) {
 		var tries int
 		var bodies []string
@@ -342,7 +448,7 @@ func TestForwarding(t *testing.T) {
 		d.post(q, body)
 		for now := time.Now(); tries < 10 && len(f.waiting) > 0; now = now.Add(time.Hour) {
 			for _, w := range f.due(now) {
-				f.again(t.Context(), w)
+				f.repeat(t.Context(), w)
 			}
 		}
 		if tries != 3 || len(f.waiting) != 0 || bodies[0] != bodies[2] || bodies[0] != string(body) {
@@ -357,7 +463,7 @@ func TestForwarding(t *testing.T) {
 		d.post(q, body)
 		for now := time.Now(); tries < 20 && len(f.waiting) > 0; now = now.Add(time.Hour) {
 			for _, w := range f.due(now) {
-				f.again(t.Context(), w)
+				f.repeat(t.Context(), w)
 			}
 		}
 		if tries != 1+len(forwardAgain) || len(f.waiting) != 0 {

@@ -105,6 +105,17 @@ func (d *Door) Verify(query url.Values, now time.Time) (echo string, err error) 
 	return "", refuse(badRequest, "echostr is missing, or none")
 }
 
+// Knows says whether the query bears the plain signature, which WeChat's all do. It says nothing about a body, and
+// whoever has seen a URL may bear it for ten minutes: it tells strangers before their body is read.
+func (d *Door) Knows(query url.Values, now time.Time) bool {
+	q, err := readQuery(query, now)
+	if err != nil {
+		return false
+	}
+	_, ok := d.signed(q.signature, q.timestamp, q.nonce)
+	return ok
+}
+
 // Open lets a POST request in, or says why not; the error is a *[Refusal]. Body is the whole body; more than
 // [MaxBody] is refused. Nothing of the body is believed before its signature was checked.
 func (d *Door) Open(query url.Values, body []byte, now time.Time) (*Delivery, error) {
@@ -129,7 +140,7 @@ func (d *Door) Open(query url.Values, body []byte, now time.Time) (*Delivery, er
 		return nil, err
 	}
 	if in.Push, err = newPush(root); err != nil {
-		return nil, refuse(badRequest, err.Error())
+		return nil, in.unreadable(err)
 	}
 	// Rules keep the latest time of each kind: one from the future would hold them for as long.
 	if in.Push.CreateTime.Sub(now) > replayWindow {
@@ -158,11 +169,20 @@ func (in *Delivery) unseal(text string, q query) (*node, error) {
 		in.Plain, in.Sealed, in.seal = plain, true, i
 		root, _, err := parse(plain)
 		if err != nil {
-			return nil, refuse(badRequest, err.Error())
+			return nil, in.unreadable(err)
 		}
 		return root, nil
 	}
 	return nil, refuse(forbidden, errDecrypt.Error())
+}
+
+// unreadable refuses nodes that are no push. What was decrypted is refused as if it had not been: a sender who knows the
+// token alone must not learn from the status what their bytes became.
+func (in *Delivery) unreadable(err error) error {
+	if in.Sealed {
+		return refuse(forbidden, err.Error())
+	}
+	return refuse(badRequest, err.Error())
 }
 
 // admitPlain checks a body that is not encrypted, as far as that is possible.

@@ -39,7 +39,7 @@ type Subscription struct {
 	Choice      string // SubscribeStatusString: accept, reject
 	PopupScene  string
 	MsgID       int64
-	ErrorCode   int64 // of a sent event; 0 is success, -1 means that there was none
+	ErrorCode   int32 // of a sent event; 0 is success, -1 means that there was none
 	ErrorStatus string
 }
 
@@ -125,14 +125,17 @@ func newPush(n *node) (*Push, error) {
 type numbers struct{ bad bool }
 
 // read is the number of a child; 0 without one.
-func (r *numbers) read(n *node, name string) int64 { return r.readOr(n, name, 0) }
+func (r *numbers) read(n *node, name string) int64 { return r.parse(n, name, 0, 64) }
 
-func (r *numbers) readOr(n *node, name string, missing int64) int64 {
+// code is the error code of a child; -1 without one.
+func (r *numbers) code(n *node, name string) int32 { return int32(r.parse(n, name, -1, 32)) }
+
+func (r *numbers) parse(n *node, name string, missing int64, bits int) int64 {
 	text := strings.TrimSpace(n.get(name))
 	if text == "" {
 		return missing
 	}
-	v, err := strconv.ParseInt(text, 10, 64)
+	v, err := strconv.ParseInt(text, 10, bits)
 	if err != nil {
 		r.bad = true
 	}
@@ -148,7 +151,7 @@ func (r *numbers) subscriptions(n *node, wrapper string) []Subscription {
 			Choice:      l.get("SubscribeStatusString"),
 			PopupScene:  l.get("PopupScene"),
 			MsgID:       r.read(l, "MsgID"),
-			ErrorCode:   r.readOr(l, "ErrorCode", -1),
+			ErrorCode:   r.code(l, "ErrorCode"),
 			ErrorStatus: l.get("ErrorStatus"),
 		})
 	}

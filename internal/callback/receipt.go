@@ -17,7 +17,7 @@ type Receipt struct {
 	TemplateID string       // of a subscription notice
 	Delivered  bool
 	Reason     string // why not, in WeChat's words; not all are documented. [Blocked] suppresses the user
-	Code       int64  // ErrorCode of a subscription notice; -1 for none
+	Code       int32  // ErrorCode of a subscription notice; -1 for none
 }
 
 // templateReceipt reads Status: success, failed:user block, failed: system failed, and undocumented ones such as
@@ -63,7 +63,7 @@ func (p *Push) noticeReceipts() []Receipt {
 type MassReceipt struct {
 	MsgID  int64 // msg_id of the send's answer
 	Sent   bool
-	Code   int    // of Status err(code); 0 for none
+	Code   int32  // of Status err(code); 0 for none
 	Reason string // why not: our words for a known code, else WeChat's Status
 	Status string // as it came
 	Job    MassJob
@@ -71,7 +71,7 @@ type MassReceipt struct {
 
 // massReasons are the codes of a mass job's Status.
 // developers.weixin.qq.com/doc/service/guide/product/message/Batch_Sends.html (事件推送群发结果).
-var massReasons = map[int]string{
+var massReasons = map[int32]string{
 	10001: "suspected advertising",
 	20001: "suspected politics",
 	20002: "suspected pornography",
@@ -101,7 +101,9 @@ func (p *Push) massReceipt() *MassReceipt {
 	case words == "sendfail":
 		r.Reason = "failed"
 	case isErr:
-		r.Code, _ = strconv.Atoi(strings.TrimSuffix(inside, ")"))
+		if code, err := strconv.ParseInt(strings.TrimSuffix(inside, ")"), 10, 32); err == nil {
+			r.Code = int32(code)
+		}
 		fallthrough
 	default:
 		if r.Reason = massReasons[r.Code]; r.Reason == "" {

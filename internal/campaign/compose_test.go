@@ -56,7 +56,7 @@ func TestMessagesAreComposed(t *testing.T) {
 
 func TestPlaceholdersNeedColumns(t *testing.T) {
 	for text, want := range map[string]string{
-		`{"a":"{{.nmae}}"}`: `no column "nmae"`, `{"a":"{{name}}"}`: "want {{.column}}", `{"a":"{{.name"}`: "want {{.column}}",
+		`{"a":"{{.nmae}}"}`: `no column "nmae"`, `{"a":"{{name}}"}`: `"name" not defined`, `{"a":"{{.name"}`: "unclosed action",
 	} {
 		c, err := NewComposer(&Spec{Kind: message.Custom, Body: json.RawMessage(text)}, time.Now(), 1, []string{"name"})
 		if m := c.Blank(7, "oA"); m.To != "oA" || m.N != 7 {

@@ -1,13 +1,18 @@
 package campaign
 
 import (
+	"cmp"
 	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/hongyan-dispatch/hongyan/message"
 )
 
-// Spec is what an operator writes, checked.
+// Spec is what an operator writes, checked. Its JSON is the ledger's form, which stays readable; operators write what
+// [ParseSpec] reads.
 type Spec struct {
 	Name     string            `json:"name"`
 	Account  string            `json:"account"`
@@ -31,24 +36,22 @@ type Spec struct {
 // Source says where an audience comes from.
 type Source struct {
 	Kind string `json:"kind,omitempty"` // file (imported), tag, followers, sql
+	File string `json:"file,omitempty"`
 	Tag  int    `json:"tag,omitempty"`
 	SQL  string `json:"sql,omitempty"`
 }
 
-// Schedule says when a campaign fires.
-type Schedule struct {
-	Cron     string    `json:"cron,omitempty"`
-	At       time.Time `json:"at,omitzero"`
-	Timezone string    `json:"timezone,omitempty"`
-	CatchUp  string    `json:"catch_up,omitempty"` // skip, once, all
+// Pulled says that workers fetch the audience, anew for each firing.
+func (s Source) Pulled() bool {
+	return s.Kind == FromTag || s.Kind == FromFollowers || s.Kind == FromSQL
 }
 
-// Calendar says when messages may go.
-type Calendar struct {
-	From     string   `json:"from,omitempty"` // quiet from
-	To       string   `json:"to,omitempty"`   // quiet to
-	Closed   []string `json:"closed,omitempty"`
-	Timezone string   `json:"timezone,omitempty"`
+// String is the source as an audience's row has it; a file's name is known when it is imported.
+func (s Source) String() string {
+	if s.Kind == FromTag {
+		return fmt.Sprintf("%s:%d", FromTag, s.Tag)
+	}
+	return s.Kind
 }
 
 // FrequencyCap is how many campaign messages a user gets.
@@ -57,24 +60,28 @@ type FrequencyCap struct {
 	Per      string `json:"per,omitempty"` // day, week
 }
 
-// IsZero says that the campaign is started by hand.
-func (s Schedule) IsZero() bool { return s.Cron == "" && s.At.IsZero() }
-
-// Next is the first tick after an instant; zero: there is none.
-func (s Schedule) Next(after time.Time) time.Time {
-	if s.At.After(after) {
-		return s.At
+// Since is when the cap's day or week began, in Beijing; weeks begin on Monday.
+func (c FrequencyCap) Since(now time.Time) time.Time {
+	if c.Messages <= 0 {
+		return now
 	}
-	return time.Time{}
+	day := message.Day(now)
+	if c.Per != "week" {
+		return day
+	}
+	return day.AddDate(0, 0, -(int(message.Beijing(day).Weekday())+6)%7)
 }
 
-// Due are the ticks after last, up to now, that are to be fired.
-func (s Schedule) Due(last, now time.Time) []time.Time {
-	if next := s.Next(last); !next.IsZero() && !next.After(now) {
-		return []time.Time{next}
-	}
-	return nil
-}
+// timezone is the campaign's; one that is started by hand has it for its calendar and its texts alone.
+func (s *Spec) timezone() string { return cmp.Or(s.Schedule.Timezone, s.Calendar.Timezone) }
 
-// Opens says whether messages may go now, and else when.
-func (c Calendar) Opens(time.Time) (time.Time, bool) { return time.Time{}, true }
+// Columns lists the columns that the body and the fallback ask for, sorted, without openid.
+func (s *Spec) Columns() []string {
+	asked := map[string]bool{}
+	for _, text := range []json.RawMessage{s.Body, s.Fallback} {
+		for _, name := range columnsOf(text) {
+			asked[name] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(asked))
+}

@@ -9,6 +9,7 @@ type Config struct {
 	Server    Server    `yaml:"server"`
 	Worker    Worker    `yaml:"worker"`
 	Accounts  []Account `yaml:"accounts"`
+	Campaigns Campaigns `yaml:"campaigns"`
 	Retention Retention `yaml:"retention"`
 	Log       Log       `yaml:"log"`
 }
@@ -33,6 +34,12 @@ type Redis struct {
 type Postgres struct {
 	URL     Secret `yaml:"url"`
 	URLFile string `yaml:"url_file"`
+}
+
+// Campaigns says where audiences are that a query gives.
+type Campaigns struct {
+	Database     Secret `yaml:"database"` // the URL of a Postgres; empty: campaigns take no audience by a query
+	DatabaseFile string `yaml:"database_file"`
 }
 
 // Server configures the HTTP server.

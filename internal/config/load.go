@@ -74,7 +74,7 @@ func (d *decoder) read(path string, c *Config) error {
 	if err := documents.Decode(&document); errors.Is(err, io.EOF) {
 		return nil // nothing but comments
 	} else if err != nil {
-		return errors.New(strings.TrimPrefix(err.Error(), "yaml: "))
+		return noYAML(err)
 	}
 	if endless(&document, map[*yaml.Node]bool{}) {
 		return errors.New("an anchor's value contains itself")
@@ -84,6 +84,15 @@ func (d *decoder) read(path string, c *Config) error {
 		return errors.New("a second YAML document begins in the file; want one")
 	}
 	return nil
+}
+
+// noYAML is the parser's error, with a remedy where its words hide the usual cause.
+func noYAML(err error) error {
+	text := strings.TrimPrefix(err.Error(), "yaml: ")
+	if strings.Contains(text, "cannot start any token") {
+		text += " (YAML indents with spaces, not with tabs, and quotes values that begin with @, ` or %)"
+	}
+	return errors.New(text)
 }
 
 // overrides are the values that the environment puts before the file's. An empty variable is none:
@@ -111,6 +120,7 @@ func (d *decoder) applyOverrides(c *Config) {
 func (d *decoder) secretFiles(c *Config) {
 	d.secretFile("redis.url", &c.Redis.URL, c.Redis.URLFile)
 	d.secretFile("postgres.url", &c.Postgres.URL, c.Postgres.URLFile)
+	d.secretFile("campaigns.database", &c.Campaigns.Database, c.Campaigns.DatabaseFile)
 	for i := range c.Accounts {
 		a, at := &c.Accounts[i], fmt.Sprintf("accounts[%d]", i)
 		d.secretFile(at+".secret", &a.Secret, a.SecretFile)

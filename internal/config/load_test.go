@@ -220,6 +220,7 @@ func TestMistakes(t *testing.T) {
 	for name, c := range map[string]struct{ text, want string }{
 		"a second document":          {"log: {level: info}\n---\nlog: {level: warn}\n", "a second YAML document"},
 		"no YAML":                    {"redis: [", "line 1: did not find expected node content"},
+		"a tab":                      {"redis:\n\turl: x\n", "line 2: found character that cannot start any token (YAML indents with spaces"},
 		"a key twice":                {"log: {level: info, level: warn}", "log.level: the key stands here twice"},
 		"a list for a mapping":       {"log: [info]", "log: want keys and values, got a list"},
 		"a mapping for a list":       {"accounts: {a: b}", "accounts: want a list, got keys and values"},
@@ -250,6 +251,7 @@ func TestMistakes(t *testing.T) {
 		"a callback without a key":   {account("    callback: {token: x}\n"), "callback.aes_key: missing, although mode is encrypted"},
 		"a short aes_key":            {account("    callback: {token: x, aes_key: hunter2}\n"), "callback.aes_key: want 43 letters and digits, got 7 bytes"},
 		"a forward_url without host": {account("    callback: {token: x, mode: plain, forward_url: here}\n"), "forward_url: want an absolute http or https URL"},
+		"yes for true":               {account("    webhook: {openid: yes}\n"), `webhook.openid: "yes" is neither true nor false`},
 		"a share over 1":             {account("    reserve: {urgent_day: 1.5}\n"), "reserve.urgent_day: 1.5 is not between 0 and 1"},
 		"shares over the whole":      {account("    reserve: {urgent_day: 0.9, margin: 0.2}\n"), "urgent_day and margin are more than the whole day"},
 		"a cap of -2":                {account("    limits: {mass: {per_day: -2}}\n"), "limits.mass.per_day: -2 is less than -1 (-1 for no such cap)"},

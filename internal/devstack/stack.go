@@ -31,6 +31,8 @@ type Options struct {
 	RedisAppendOnly  bool              // keep Redis' data over Kill and Restart, synced every second
 	NoFsync          bool              // Postgres never waits for the disk: for plain tests, never for fault tests or benchmarks
 	PostgresSettings map[string]string // such as shared_buffers or max_wal_size, over our own
+
+	sharedRedis bool // several tests have a database each: nobody may empty all of them
 }
 
 // A Stack is the servers of one run.
@@ -72,6 +74,9 @@ func (s *Stack) start(ctx context.Context, o Options) (err error) {
 	}
 	if startRedis {
 		node := redisNode{name: "Redis", password: password, appendOnly: o.RedisAppendOnly, tls: certs}
+		if o.sharedRedis {
+			node.settings = "rename-command FLUSHALL \"\"\n"
+		}
 		server, err := newRedis(s.dir.path, node)
 		if err != nil {
 			return err

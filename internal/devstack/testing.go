@@ -63,7 +63,7 @@ func Redis(tb testing.TB) string {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
-	stack, err := sharedStack(ctx, &shared.redis, Options{Redis: true})
+	stack, err := sharedStack(ctx, &shared.redis, Options{Redis: true, sharedRedis: true})
 	if err != nil {
 		tb.Fatal(err)
 	}

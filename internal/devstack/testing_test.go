@@ -18,6 +18,9 @@ func TestRedisDatabasesAreApart(t *testing.T) {
 	if n := redisClient(t, b).DBSize(t.Context()).Val(); n != 0 {
 		t.Errorf("a fresh database holds %d keys, want 0", n)
 	}
+	if err := redisClient(t, a).FlushAll(t.Context()).Err(); err == nil {
+		t.Error("one test has emptied the databases of all")
+	}
 }
 
 func TestRedisDatabaseIsEmptiedAndGivenBack(t *testing.T) {

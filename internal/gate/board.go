@@ -182,28 +182,46 @@ func (b *Board) At(account, api string) (Gate, bool) {
 // once and on the others within a second.
 func (b *Board) Close(ctx context.Context, g Gate) error {
 	g.State = Closed
-	return b.set(ctx, g)
+	_, err := b.set(ctx, g)
+	return err
 }
 
-// Break marks the account, or one API of it, as refused by WeChat.
-func (b *Board) Break(ctx context.Context, g Gate) error {
+// Break marks the account, or one API of it, as refused by WeChat. It says whether that is news: to one of all who are
+// refused at the same time, and not again before the gate opens or WeChat gives another reason.
+func (b *Board) Break(ctx context.Context, g Gate) (news bool, err error) {
 	g.State = Broken
 	return b.set(ctx, g)
 }
 
-func (b *Board) set(ctx context.Context, g Gate) error {
+// set changes the gate unless that is known already: a burst of equal refusals costs one write.
+func (b *Board) set(ctx context.Context, g Gate) (news bool, err error) {
 	k := key{g.Account, g.API}
-	before, was := b.mirror.Load().shut[k]
-	if !was || before.State == Closed {
-		b.note(func(shut map[key]Gate) { shut[k] = g })
+	if before, was := b.mirror.Load().shut[k]; was && before.covers(g) {
+		return false, nil
 	}
-	if was && before.State == g.State && before.ErrCode == g.ErrCode && !g.Until.After(before.Until) {
-		return nil // known already: a burst of equal refusals costs one write
+	b.note(func(shut map[key]Gate) {
+		before, was := shut[k]
+		news = !was || !before.covers(g)
+		switch {
+		case !news, was && before.State == Broken && g.State == Closed:
+			return
+		case was && before.State == g.State:
+			g.Since = before.Since
+		}
+		shut[k] = g
+	})
+	if !news {
+		return false, nil
 	}
 	if err := b.store.SetGate(ctx, g); err != nil {
-		return fmt.Errorf("close gate of %s %s: %w", g.Account, g.API, err)
+		return true, fmt.Errorf("close gate of %s %s: %w", g.Account, g.API, err)
 	}
-	return nil
+	return true, nil
+}
+
+// covers says whether a gate that stands like g makes no difference to another refusal.
+func (g Gate) covers(next Gate) bool {
+	return g.State == next.State && g.ErrCode == next.ErrCode && !next.Until.After(g.Until)
 }
 
 // Passed reports a call that WeChat did not refuse for the account's sake: what was broken is mended.

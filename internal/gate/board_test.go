@@ -104,22 +104,38 @@ func TestBoard(t *testing.T) {
 		})
 	})
 
-	t.Run("a burst of equal refusals costs one write", func(t *testing.T) {
+	t.Run("a burst of equal refusals costs one write, and is news to one", func(t *testing.T) {
 		s := newStore()
 		b := gate.NewBoard(s)
-		for range 100 {
-			if err := b.Break(t.Context(), gate.Gate{Account: "shop", ErrCode: 40125, Since: time.Now()}); err != nil {
-				t.Fatal(err)
+		var news atomic.Int32
+		refused := func(code int) {
+			var all sync.WaitGroup
+			for range 100 {
+				all.Go(func() {
+					isNews, err := b.Break(t.Context(), gate.Gate{Account: "shop", ErrCode: code, Since: time.Now()})
+					if err != nil {
+						t.Error(err)
+					}
+					if isNews {
+						news.Add(1)
+					}
+				})
 			}
+			all.Wait()
 		}
-		if s.writes != 1 {
-			t.Errorf("got %d writes, want 1", s.writes)
+		refused(40125)
+		if s.writes != 1 || news.Load() != 1 {
+			t.Errorf("got %d writes, and news %d times, want 1 and 1", s.writes, news.Load())
+		}
+		refused(40164)
+		if s.writes != 2 || news.Load() != 2 {
+			t.Errorf("with another reason: got %d writes, and news %d times, want 2 and 2", s.writes, news.Load())
 		}
 	})
 
 	t.Run("the account's gate stands before all its APIs, and before no other account", func(t *testing.T) {
 		b := gate.NewBoard(newStore())
-		if err := b.Break(t.Context(), gate.Gate{Account: "shop", Since: time.Now()}); err != nil {
+		if _, err := b.Break(t.Context(), gate.Gate{Account: "shop", Since: time.Now()}); err != nil {
 			t.Fatal(err)
 		}
 		if open(t, b, message.ID{}) {
@@ -135,7 +151,7 @@ func TestBoard(t *testing.T) {
 			s := newStore()
 			pods := []*gate.Board{gate.NewBoard(s), gate.NewBoard(s)}
 			broken := gate.Gate{Account: "shop", API: api, ErrCode: 48001, Since: time.Now()}
-			if err := pods[0].Break(t.Context(), broken); err != nil {
+			if _, err := pods[0].Break(t.Context(), broken); err != nil {
 				t.Fatal(err)
 			}
 			time.Sleep(time.Minute)
@@ -179,7 +195,7 @@ func TestBoard(t *testing.T) {
 			ctx, stop := context.WithCancel(t.Context())
 			defer synctest.Wait()
 			defer stop()
-			if err := b.Break(ctx, gate.Gate{Account: "shop", Since: time.Now()}); err != nil {
+			if _, err := b.Break(ctx, gate.Gate{Account: "shop", Since: time.Now()}); err != nil {
 				t.Fatal(err)
 			}
 			var asked atomic.Int32

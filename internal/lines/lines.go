@@ -99,12 +99,18 @@ func (r *Reader) fill(b *Slab) error {
 			b.Offset = r.raw.n.Load()
 			return err
 		}
-		if r.live && r.in.Buffered() == 0 && len(b.Lines) > 0 {
+		if r.live && len(b.Lines) > 0 && !r.hasLine() {
 			break
 		}
 	}
 	b.Offset = r.raw.n.Load()
 	return nil
+}
+
+// hasLine says whether the next line can be read without waiting for whoever writes it.
+func (r *Reader) hasLine() bool {
+	rest, _ := r.in.Peek(r.in.Buffered())
+	return bytes.IndexByte(rest, '\n') >= 0
 }
 
 // line appends the next line to the slab's text.

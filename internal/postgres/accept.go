@@ -198,7 +198,7 @@ func (a *acceptor) encode() error {
 			} else {
 				members = append(members, e.m.ID)
 			}
-			copyMessage(&a.messages, e.m.ID, parcel, account, p.Kind, p.Lane, state, reason)
+			copyMessage(&a.messages, e.m, parcel, account, p.Kind, p.Lane, state, reason)
 			if err := copyBody(&a.bodies, e.m); err != nil {
 				return err
 			}
@@ -241,9 +241,9 @@ func due(m *message.Message, t time.Time) time.Time {
 	return t
 }
 
-func copyMessage(v *values, id, parcel message.ID, account int32, kind message.Kind, lane message.Lane, state outcome.Status, reason outcome.Reason) {
+func copyMessage(v *values, m *message.Message, parcel message.ID, account int32, kind message.Kind, lane message.Lane, state outcome.Status, reason outcome.Reason) {
 	*v = append(*v, 0, 18)
-	v.uuid(id)
+	v.uuid(m.ID)
 	v.uuid(parcel)
 	v.int8(0)
 	v.time(time.Time{})
@@ -257,8 +257,8 @@ func copyMessage(v *values, id, parcel message.ID, account int32, kind message.K
 	v.int4(0)
 	v.int4(0)
 	v.int4(0)
-	v.int4(0)
-	v.int4(0)
+	v.int4(m.Firing)
+	v.int4(m.N)
 	v.int2(0)
 	v.bool(false)
 }

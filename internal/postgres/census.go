@@ -30,6 +30,7 @@ type Stock struct {
 	Parked    int64
 	Due       int64 // of the parked
 	DueFor    time.Duration
+	Campaign  int64 // recipients of running campaigns who are no messages yet
 }
 
 // A WebhookStock is what an account's endpoint is still to be told.
@@ -50,7 +51,7 @@ const SilentAfter = 15 * time.Second
 
 // Census counts.
 func (s *Store) Census(ctx context.Context, now time.Time) (Census, error) {
-	c := Census{Workers: map[string]int{}}
+	var c Census
 	for _, count := range []func(context.Context, *Census, time.Time) error{s.countStocks, s.countWorkers, s.countWebhooks, s.countRest} {
 		if err := count(ctx, &c, now); err != nil {
 			return Census{}, fmt.Errorf("census: %w", err)
@@ -63,18 +64,23 @@ func (s *Store) countStocks(ctx context.Context, c *Census, now time.Time) error
 	rows, err := s.pool.Query(ctx, `
 		WITH queued AS (
 			SELECT account, kind, sum(cardinality(ids))::int8 AS n, min(created_at) AS first
-			FROM (SELECT account, kind, ids, created_at FROM parcel ORDER BY id LIMIT @parcels) AS p GROUP BY 1, 2)
+			FROM (SELECT account, kind, ids, created_at FROM parcel ORDER BY id LIMIT @parcels) AS p GROUP BY 1, 2),
+		campaigns AS (
+			SELECT c.account, c.kind, sum(k.last - k.first + 1)::int8 AS n
+			FROM firing f JOIN campaign c ON c.id = f.campaign AND c.state = 'running' JOIN chunk k ON k.firing = f.id AND k.state IN ('waiting', 'queued')
+			WHERE f.ended_at IS NULL GROUP BY 1, 2)
 		SELECT a.name, k.kind::text, coalesce(q.n, 0), coalesce(extract(epoch FROM now() - q.first), 0)::float8,
-			parked.n, due.n, coalesce(extract(epoch FROM @now - due.first), 0)::float8
+			parked.n, due.n, coalesce(extract(epoch FROM @now - due.first), 0)::float8, coalesce(c.n, 0)
 		FROM account a CROSS JOIN unnest(enum_range(NULL::message_kind)) AS k (kind)
 		LEFT JOIN queued q ON q.account = a.id AND q.kind = k.kind
+		LEFT JOIN campaigns c ON c.account = a.id AND c.kind = k.kind
 		CROSS JOIN LATERAL (SELECT count(*) AS n FROM (SELECT FROM parked p WHERE p.account = a.id AND p.kind = k.kind LIMIT @rows) AS one) AS parked
 		CROSS JOIN LATERAL (
 			SELECT count(*) AS n, min(one.due_at) AS first
 			FROM unnest(enum_range(NULL::message_lane)) AS l (lane) CROSS JOIN LATERAL (
 				SELECT p.due_at FROM parked p WHERE p.account = a.id AND p.kind = k.kind AND p.lane = l.lane AND p.due_at <= @now
 				ORDER BY p.due_at LIMIT @rows) AS one) AS due
-		WHERE q.n > 0 OR parked.n > 0
+		WHERE q.n > 0 OR parked.n > 0 OR c.n > 0
 		ORDER BY 1, 2`, pgx.NamedArgs{"now": now, "rows": censusRows, "parcels": censusParcels})
 	if err != nil {
 		return err
@@ -82,7 +88,7 @@ func (s *Store) countStocks(ctx context.Context, c *Census, now time.Time) error
 	c.Stocks, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (Stock, error) {
 		var st Stock
 		var queued, due float64
-		err := row.Scan(&st.Account, &st.Kind, &st.Queued, &queued, &st.Parked, &st.Due, &due)
+		err := row.Scan(&st.Account, &st.Kind, &st.Queued, &queued, &st.Parked, &st.Due, &due, &st.Campaign)
 		st.QueuedFor, st.DueFor = seconds(queued), seconds(due)
 		return st, err
 	})
@@ -91,16 +97,25 @@ func (s *Store) countStocks(ctx context.Context, c *Census, now time.Time) error
 
 func seconds(f float64) time.Duration { return time.Duration(max(0, f) * float64(time.Second)) }
 
-func (s *Store) countWorkers(ctx context.Context, c *Census, _ time.Time) error {
+func (s *Store) countWorkers(ctx context.Context, c *Census, _ time.Time) (err error) {
+	c.Workers, err = s.Workers(ctx)
+	return err
+}
+
+// Workers counts the workers that live, by version.
+func (s *Store) Workers(ctx context.Context) (map[string]int, error) {
 	rows, err := s.pool.Query(ctx, `
 		SELECT version, count(*)::int FROM pod WHERE seen_at > now() - make_interval(secs => $1) GROUP BY 1`, SilentAfter.Seconds())
 	if err != nil {
-		return err
+		return nil, fmt.Errorf("count workers: %w", err)
 	}
+	byVersion := map[string]int{}
 	var version string
 	var n int
-	_, err = pgx.ForEachRow(rows, []any{&version, &n}, func() error { c.Workers[version] = n; return nil })
-	return err
+	if _, err = pgx.ForEachRow(rows, []any{&version, &n}, func() error { byVersion[version] = n; return nil }); err != nil {
+		return nil, fmt.Errorf("count workers: %w", err)
+	}
+	return byVersion, nil
 }
 
 func (s *Store) countWebhooks(ctx context.Context, c *Census, _ time.Time) error {

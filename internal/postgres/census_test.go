@@ -60,6 +60,35 @@ func TestCensus(t *testing.T) {
 	}
 }
 
+// What a running campaign is still to send counts as waiting long before it is messages: the autoscaler must know of it.
+func TestCensusCountsCampaigns(t *testing.T) {
+	b := setup(t)
+	id, _ := b.started(1200, nil)
+	waiting := func() (n int64) {
+		t.Helper()
+		c, err := b.store.Census(b.ctx, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range c.Stocks {
+			if s.Account != "shop" || s.Kind != message.Template {
+				t.Errorf("stock = %+v, want none but shop's template messages", s)
+			}
+			n += s.Campaign
+		}
+		return n
+	}
+	if n := waiting(); n != 1200 {
+		t.Errorf("%d recipients wait, want 1200", n)
+	}
+	if _, err := b.store.pool.Exec(b.ctx, `UPDATE campaign SET state = 'paused' WHERE id = $1`, [16]byte(id)); err != nil {
+		t.Fatal(err)
+	}
+	if n := waiting(); n != 0 {
+		t.Errorf("%d recipients of a paused campaign wait, want 0", n)
+	}
+}
+
 func TestMigratedSaysWhatIsWrong(t *testing.T) {
 	b := setup(t)
 	if err := b.store.Migrated(b.ctx); err != nil {

@@ -29,6 +29,10 @@ const (
 	stateBatchCommitted   = "HY001" // our own, raised by begin_batch
 )
 
+// RefusedRow says whether the database refused the data of a transaction: it would refuse it again, and what was written
+// with it may be good.
+func RefusedRow(err error) bool { return failureOf(err) == failureRow }
+
 func sqlState(err error) string {
 	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return pgErr.Code

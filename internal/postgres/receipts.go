@@ -31,7 +31,8 @@ type Receipt struct {
 	Job        []byte // mass sends: JSON of totals, copyright checks and articles
 }
 
-// recordReceipts keeps reports, each once, and says which users block the account.
+// recordReceipts keeps reports, each once, and says which users block the account. What is surely WeChat's takes the place
+// of a hint of the same key: whoever has seen a URL can make hints.
 func (s *Store) recordReceipts(ctx context.Context, tx pgx.Tx, list []Receipt) (blocked refusal, err error) {
 	if len(list) == 0 {
 		return refusal{}, nil
@@ -56,7 +57,11 @@ func (s *Store) recordReceipts(ctx context.Context, tx pgx.Tx, list []Receipt) (
 		b.Queue(`
 			INSERT INTO receipt (account, key, kind, msgid, openid, template_id, at, delivered, reason, code, sealed, job, look_at)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, CASE WHEN $11 THEN now() END)
-			ON CONFLICT (account, key) DO NOTHING`,
+			ON CONFLICT (account, key) DO UPDATE SET
+				kind = excluded.kind, msgid = excluded.msgid, openid = excluded.openid, template_id = excluded.template_id, at = excluded.at,
+				delivered = excluded.delivered, reason = excluded.reason, code = excluded.code, sealed = true, job = excluded.job,
+				received_at = now(), look_at = excluded.look_at
+			WHERE excluded.sealed AND NOT receipt.sealed`,
 			account, clean(r.Key), string(r.Kind), r.MsgID, clean(string(r.OpenID)), clean(r.TemplateID), r.At, r.Delivered, clean(r.Reason), r.Code, r.Sealed, job)
 	}
 	return blocked, tx.SendBatch(ctx, b).Close()
@@ -81,7 +86,7 @@ type Joined struct {
 	Reason    string
 	Inferred  bool          // by user and time
 	Upgraded  bool          // the message was unknown, and is sent
-	Lag       time.Duration // between the send and the receipt
+	Lag       time.Duration // between the send and the coming of the receipt
 	Refunded  bool          // a mass send that reached nobody: its caps are given back
 }
 
@@ -295,7 +300,7 @@ func (j *joiner) join(ctx context.Context, r openReceipt, m sentMessage, inferre
 	}
 	j.joined = append(j.joined, Joined{
 		Account: name, Kind: r.kind, Message: m.id, OpenID: message.OpenID(r.openid), Delivered: r.delivered, Reason: r.reason,
-		Inferred: inferred, Upgraded: upgraded, Lag: r.at.Sub(m.intent), Refunded: refunded,
+		Inferred: inferred, Upgraded: upgraded, Lag: max(0, r.receivedAt.Sub(m.intent)), Refunded: refunded,
 	})
 	return nil
 }

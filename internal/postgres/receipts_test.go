@@ -220,6 +220,27 @@ func TestReceiptsFindTheirMessages(t *testing.T) {
 			t.Errorf("%d receipts are kept by themselves, want 2", n)
 		}
 	})
+	t.Run("where a forged one of the same msgid came before", func(t *testing.T) {
+		b := setup(t)
+		c := b.committer(CommitterOptions{})
+		m := newMessage()
+		b.settle(c, m, b.claim(c, m, message.NewID(time.Now())), sent(92), Effects{})
+		real := report(m, 92, time.Now().Add(time.Second))
+		forged := real
+		forged.Delivered, forged.Reason, forged.Blocked, forged.Sealed = false, "user block", true, false
+		b.receive(forged, real)
+		b.receive(forged)
+		if joined := b.joinAt(time.Now().Add(2 * time.Second)); len(joined) != 1 || !joined[0].Delivered {
+			t.Fatalf("joined %+v, want WeChat's own", joined)
+		}
+		b.receive(forged)
+		if got, _ := b.receiptOf(m.ID); got != "delivered" {
+			t.Errorf("receipt %q", got)
+		}
+		if n := b.count(`SELECT count(*)::int FROM suppression WHERE openid = $1 AND active`, string(m.To)); n != 0 {
+			t.Error("a forged receipt suppresses the user")
+		}
+	})
 	t.Run("also those of mass sends", func(t *testing.T) {
 		b := setup(t)
 		c := b.committer(CommitterOptions{})

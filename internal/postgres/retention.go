@@ -153,6 +153,7 @@ func (s *Store) deleteExpired(ctx context.Context, now time.Time, keep time.Dura
 		},
 		{`DELETE FROM mass_left_out WHERE (message, openid) IN (SELECT message, openid FROM mass_left_out WHERE message < $1 LIMIT $2)`, []any{bound, expiredRows}},
 		{`DELETE FROM receipt WHERE (account, key) IN (SELECT account, key FROM receipt WHERE received_at < $1 ORDER BY received_at LIMIT $2)`, []any{before, expiredRows}},
+		{`DELETE FROM replay WHERE of IN (SELECT of FROM replay WHERE of < $1 ORDER BY of LIMIT $2)`, []any{bound, expiredRows}},
 		{`DELETE FROM rejected_task WHERE id IN (SELECT id FROM rejected_task WHERE at < $1 ORDER BY at LIMIT $2)`, []any{before, expiredRows}},
 		// Of campaigns that have ended: whom they went to, and how. The campaigns stay.
 		{`UPDATE audience SET state = 'dropped' WHERE state <> 'dropped' AND campaign IN (

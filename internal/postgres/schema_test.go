@@ -267,7 +267,7 @@ func TestMigrateUpAndDown(t *testing.T) {
 	if have, want, dirty, err := MigrationState(ctx, url); err != nil || have != want || dirty {
 		t.Errorf("state after Migrate: have %d, want %d, dirty %t, %v", have, want, dirty, err)
 	}
-	m, err := migrator(url)
+	m, err := migrator(url, "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,10 +30,12 @@ type Status struct {
 	MsgID       int64
 	FirstIntent time.Time
 	Intent      time.Time
-	Finished    time.Time // zero: not yet
-	Due         time.Time // parked until then; zero otherwise
-	Timeline    []Event   // oldest first
-	Receipts    []Report  // WeChat's, oldest first
+	Finished    time.Time  // zero: not yet
+	Due         time.Time  // parked until then; zero otherwise
+	ReplayOf    message.ID // the ended message in whose stead this one goes; zero: none
+	ReplayedAs  message.ID // the message that goes in the stead of this one; zero: none
+	Timeline    []Event    // oldest first
+	Receipts    []Report   // WeChat's, oldest first
 }
 
 // A Report is a receipt, as far as people ask.
@@ -109,6 +111,9 @@ func (s *Store) status(ctx context.Context, id message.ID) (Status, error) {
 		return st, err
 	}
 	st.Message = m
+	if st.ReplayOf, st.ReplayedAs, err = s.replays(ctx, id); err != nil {
+		return st, err
+	}
 	if st.Timeline, err = s.timeline(ctx, id); err != nil {
 		return st, err
 	}

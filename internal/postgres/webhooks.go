@@ -129,6 +129,14 @@ func (s *Store) WebhookFailed(ctx context.Context, account, event string, again,
 	return since, nil
 }
 
+// ForgetWebhookEvent drops an event that the endpoint will not take.
+func (s *Store) ForgetWebhookEvent(ctx context.Context, id string) error {
+	if _, err := s.pool.Exec(ctx, `DELETE FROM webhook_event WHERE id = $1::text::uuid`, id); err != nil {
+		return fmt.Errorf("forget a webhook event: %w", err)
+	}
+	return nil
+}
+
 // DisableWebhook stops the account's events: those that wait are forgotten, and no more are queued until it is enabled.
 func (s *Store) DisableWebhook(ctx context.Context, account, reason string, now time.Time) (forgotten int64, err error) {
 	id, err := s.accountID(ctx, account)

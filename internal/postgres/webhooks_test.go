@@ -141,6 +141,13 @@ func TestDisabledWebhooks(t *testing.T) {
 	if state, err = b.store.WebhookState(b.ctx, "shop"); err != nil || state.Waiting != 1 || !state.Disabled.IsZero() {
 		t.Fatalf("state %+v, %v", state, err)
 	}
+	end()
+	if err := b.store.ForgetWebhookEvent(b.ctx, b.strings(`SELECT id::text FROM webhook_event`)[0]); err != nil {
+		t.Fatal(err)
+	}
+	if state, err = b.store.WebhookState(b.ctx, "shop"); err != nil || state.Waiting != 1 {
+		t.Fatalf("state %+v, %v; want one of two events forgotten", state, err)
+	}
 	if err := b.store.WebhookTold(b.ctx, "shop", b.strings(`SELECT id::text FROM webhook_event`)); err != nil {
 		t.Fatal(err)
 	}

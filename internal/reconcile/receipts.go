@@ -20,7 +20,7 @@ type Joined struct {
 	Reason    string
 	Inferred  bool          // by user and time, because WeChat named no msgid that we know
 	Upgraded  bool          // the message was unknown, and is sent
-	Lag       time.Duration // between the send and the receipt
+	Lag       time.Duration // between the send and the coming of the receipt
 	Refunded  bool          // a mass send that reached nobody gave its caps back
 }
 

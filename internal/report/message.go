@@ -14,6 +14,8 @@ import (
 type Message struct {
 	ID         message.ID        `json:"id"`
 	ParentID   message.ID        `json:"parent_id,omitzero"`
+	ReplayOf   message.ID        `json:"replay_of,omitzero"`
+	ReplayedAs message.ID        `json:"replayed_as,omitzero"`
 	Account    string            `json:"account"`
 	Kind       message.Kind      `json:"kind"`
 	Recipient  string            `json:"recipient"`
@@ -92,7 +94,7 @@ type Step struct {
 func MessageOf(st postgres.Status) Message {
 	m := st.Message
 	v := Message{
-		ID: m.ID, ParentID: m.Parent, Account: m.Account, Kind: m.Kind, Recipient: m.Recipient(), Key: m.Key, Lane: m.Lane,
+		ID: m.ID, ParentID: m.Parent, ReplayOf: st.ReplayOf, ReplayedAs: st.ReplayedAs, Account: m.Account, Kind: m.Kind, Recipient: m.Recipient(), Key: m.Key, Lane: m.Lane,
 		Status: st.State, Reason: st.Reason, ErrCode: st.ErrCode, MsgID: st.MsgID, Attempts: st.Attempts,
 		AcceptedAt: m.ID.Time(), DueAt: st.Due, FinishedAt: st.Finished, Labels: m.Labels,
 		Receipt: LastReceipt(st),

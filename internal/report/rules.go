@@ -277,6 +277,9 @@ func ended(f facts) string {
 	if id := f.around.Instead; !id.IsZero() {
 		text += fmt.Sprintf("; its fallback %s goes instead", id)
 	}
+	if id := st.ReplayedAs; !id.IsZero() {
+		text += fmt.Sprintf("; it was replayed, and %s goes in its stead", id)
+	}
 	return text + "."
 }
 

@@ -34,7 +34,8 @@ type Stock struct {
 	Account, Kind         string
 	Queued, Parked, Due   int64
 	QueuedFor, DueFor     time.Duration
-	Dispatchable          int64 // queued and due: nothing but pace and workers holds them
+	Campaign              int64 // recipients of running campaigns whose turn has not come
+	Dispatchable          int64 // queued, due and of campaigns: nothing but pace and workers holds them
 	PacePerSecond, Behind float64
 }
 
@@ -66,7 +67,8 @@ var (
 	messagesParked    = describe("messages_parked", "Messages in Postgres until a time; at most 100,000 are counted.", "account", "kind")
 	messagesDue       = describe("messages_due", "Parked messages whose time has come; at most 100,000 are counted for each lane.", "account", "kind")
 	messagesDueFor    = describe("messages_due_oldest_seconds", "How long the longest due message has been due.", "account", "kind")
-	dispatchable      = describe("messages_dispatchable", "Messages that nothing but pace and workers holds: queued, and due behind an open gate.", "account", "kind")
+	campaignsWaiting  = describe("campaign_recipients_waiting", "Recipients of running campaigns who are no messages yet.", "account", "kind")
+	dispatchable      = describe("messages_dispatchable", "Messages that nothing but pace and workers holds: queued, due, or a running campaign's, behind an open gate.", "account", "kind")
 	backlog           = describe("backlog_seconds", "Dispatchable messages ÷ the pace at present: the time that they take at best.", "account", "kind")
 	pacePerSecond     = describe("pace_per_second", "Calls that the limits allow at present.", "account", "kind")
 	quotaLimit        = describe("quota_limit", "Calls of the Beijing day, by WeChat's word or the configuration.", "account", "kind")
@@ -93,7 +95,7 @@ type fleet struct{ last atomic.Pointer[Fleet] }
 
 func (f *fleet) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		queueTasks, queueOldest, messagesQueued, messagesQueuedFor, messagesParked, messagesDue, messagesDueFor, dispatchable, backlog,
+		queueTasks, queueOldest, messagesQueued, messagesQueuedFor, messagesParked, messagesDue, messagesDueFor, campaignsWaiting, dispatchable, backlog,
 		pacePerSecond, quotaLimit, quotaUsed, quotaLeased, quotaLeft, gateState, workersAlive, resolverLag, receiptsWaiting,
 		webhooksWaiting, webhooksOldest, webhookDisabled, rejectedTasks, censusAt,
 	} {
@@ -121,6 +123,7 @@ func (f *fleet) Collect(to chan<- prometheus.Metric) {
 		gauge(messagesParked, float64(s.Parked), s.Account, s.Kind)
 		gauge(messagesDue, float64(s.Due), s.Account, s.Kind)
 		gauge(messagesDueFor, s.DueFor.Seconds(), s.Account, s.Kind)
+		gauge(campaignsWaiting, float64(s.Campaign), s.Account, s.Kind)
 		gauge(dispatchable, float64(s.Dispatchable), s.Account, s.Kind)
 		gauge(pacePerSecond, s.PacePerSecond, s.Account, s.Kind)
 		gauge(backlog, s.Behind, s.Account, s.Kind)

@@ -73,11 +73,11 @@ func NewMetrics(version string) *Metrics {
 			Help: "Receipts that found their message: by msgid, inferred by user and time, or proof that an unknown one was sent.",
 		}, []string{"account", "kind", "how"}),
 		lag: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "hongyan_receipt_lag_seconds", Help: "From a send to WeChat's receipt for it.",
+			Name: "hongyan_receipt_lag_seconds", Help: "From a send to the coming of WeChat's receipt for it.",
 			Buckets: []float64{1, 2, 5, 10, 30, 60, 300, 600, 1800, 3600},
 		}, []string{"kind"}),
 		webhooks: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "hongyan_webhooks_total", Help: "Tries to tell producers' endpoints: told, failed, disabled.",
+			Name: "hongyan_webhooks_total", Help: "Tries to tell producers' endpoints: told, failed, given_up, disabled.",
 		}, []string{"account", "result"}),
 	}
 	m.registry.MustRegister(&m.Stores, &m.fleet, &m.tokens, build("worker", version),
@@ -90,6 +90,15 @@ func NewMetrics(version string) *Metrics {
 func (m *Metrics) Decided(account, kind, lane, status, reason string, took time.Duration) {
 	m.decisions.WithLabelValues(account, kind, status, reason).Inc()
 	m.took.WithLabelValues(kind, lane).Observe(took.Seconds())
+}
+
+// Expect counts the decisions that alarm, of an account's kind, from 0 on: an increase from nothing at all to 1 is none to
+// Prometheus, and the first one would alarm nobody.
+func (m *Metrics) Expect(account, kind string) {
+	m.decisions.WithLabelValues(account, kind, "unknown", "in_doubt")
+	m.decisions.WithLabelValues(account, kind, "dead", "poison")
+	m.resolved.WithLabelValues(account, kind, "unknown")
+	m.resolved.WithLabelValues(account, kind, "dead")
 }
 
 // build says which program and version this is.

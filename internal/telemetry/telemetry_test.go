@@ -114,6 +114,17 @@ func TestServeSaysThatItsAddressIsTaken(t *testing.T) {
 	}
 }
 
+func TestServeSaysThatItsListenerBroke(t *testing.T) {
+	s, err := telemetry.Listen(freeAddress(t), telemetry.NewMetrics("v1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Break()
+	if err := s.Run(t.Context()); err == nil {
+		t.Error("got no error")
+	}
+}
+
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

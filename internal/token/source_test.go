@@ -164,6 +164,29 @@ func TestARefusalThatIsOverIsForgotten(t *testing.T) {
 	}
 }
 
+func TestARefusalThatAPersonForgivesIsForgotten(t *testing.T) {
+	b := setup(t, func(_ *Account, t *times) { t.look = 10 * time.Millisecond }) // and 20 s between two refusals
+	b.wechat.set(func(bool) string { return wrongSecret })
+	start := time.Now()
+	if _, err := b.pods[0].Token(t.Context(), app); err == nil {
+		t.Fatal("no refusal")
+	}
+	b.wechat.set(func(bool) string { return grant("one", 7200) })
+	if err := Forgive(t.Context(), b.rdb, app, wechat.NewSecret(secret)); err != nil {
+		t.Fatal(err)
+	}
+	for _, pod := range b.pods {
+		for {
+			if _, err := pod.Token(t.Context(), app); err == nil {
+				break
+			}
+		}
+	}
+	if took := time.Since(start); took > defaultTimes.refused/2 {
+		t.Errorf("the pods have a token after %v, want it at once", took)
+	}
+}
+
 func TestABusyWeChatBlamesNobody(t *testing.T) {
 	for name, answer := range map[string]string{
 		"-1": `{"errcode":-1,"errmsg":"system error"}`, "an unknown code": `{"errcode":12345}`, "HTML": "<html>502</html>",

@@ -31,6 +31,8 @@ type Store interface {
 	Told(ctx context.Context, ids []string) error
 	// Failed sets the event's next try and answers since when the endpoint fails.
 	Failed(ctx context.Context, id string, again, now time.Time, reason string) (since time.Time, err error)
+	// Forget drops an event that the endpoint will not take.
+	Forget(ctx context.Context, id string) error
 	Disable(ctx context.Context, reason string, now time.Time) (forgotten int64, err error)
 }
 
@@ -38,6 +40,7 @@ type Store interface {
 const (
 	Told     = "told"
 	Failed   = "failed"
+	GivenUp  = "given_up" // one event that failed for a day, of an endpoint that took others
 	Disabled = "disabled"
 )
 
@@ -62,6 +65,7 @@ const (
 	timeout     = 10 * time.Second
 	maxAnswer   = 64 << 10 // bytes that are read of an answer
 	giveUpAfter = 24 * time.Hour
+	giveUpTries = 20 // at the least: an event may be a day old when it is tried first
 )
 
 // waits are those before the next tries; the last repeats until the day is over.
@@ -124,6 +128,11 @@ func (s *Sender) round(ctx context.Context, now time.Time) (more bool, err error
 			}
 			s.observe(Failed, now.Sub(e.At))
 			since, ferr := s.Store.Failed(ctx, e.ID, now.Add(again), now, err.Error())
+			if ferr == nil && e.Tries+1 >= giveUpTries && now.Sub(e.At) >= giveUpAfter {
+				ferr = s.Store.Forget(ctx, e.ID)
+				s.observe(GivenUp, now.Sub(e.At))
+				s.Log.Error("a webhook's event is given up: the endpoint did not take it for a day", "account", s.Account, "webhook_id", e.ID, "tries", e.Tries+1, "error", err)
+			}
 			mu.Lock()
 			defer mu.Unlock()
 			fault = errors.Join(fault, ferr)

@@ -23,18 +23,18 @@ func ParseLatency(s string) (Latency, error) {
 	low, high, ranged := strings.Cut(span, "-")
 	var err error
 	if l.Min, err = time.ParseDuration(low); err != nil {
-		return Latency{}, fmt.Errorf("latency %q: %w", s, err)
+		return Latency{}, noLatency(s)
 	}
 	l.Max = l.Min
 	if ranged {
 		if l.Max, err = time.ParseDuration(high); err != nil {
-			return Latency{}, fmt.Errorf("latency %q: %w", s, err)
+			return Latency{}, noLatency(s)
 		}
 	}
 	if stalls {
 		took, chance, _ := strings.Cut(stall, "@")
 		if l.Stall, err = time.ParseDuration(took); err != nil {
-			return Latency{}, fmt.Errorf("latency %q: %w", s, err)
+			return Latency{}, noLatency(s)
 		}
 		if l.Chance, err = strconv.ParseFloat(chance, 64); err != nil || l.Chance < 0 || l.Chance > 1 {
 			return Latency{}, fmt.Errorf("latency %q: a stall is written 5s@0.001, with a chance from 0 to 1", s)
@@ -44,6 +44,10 @@ func ParseLatency(s string) (Latency, error) {
 		return Latency{}, fmt.Errorf("latency %q: must not be negative, and the second time not below the first", s)
 	}
 	return l, nil
+}
+
+func noLatency(s string) error {
+	return fmt.Errorf("latency %q: want a time or two, such as 20ms, 60ms-350ms, or 60ms-350ms,5s@0.001 with rare stalls", s)
 }
 
 // String is the form that [ParseLatency] reads.

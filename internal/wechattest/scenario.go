@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 	"time"
 
@@ -116,6 +117,9 @@ func (s *Sim) addScenarioAccount(sa ScenarioAccount) error {
 	return nil
 }
 
+// unknownKey is how yaml names a key that nothing takes.
+var unknownKey = regexp.MustCompile(`field (\S+) not found in type \S+`)
+
 // strictly decodes one YAML (or JSON) document without unknown keys.
 func strictly(r io.Reader, v any) error {
 	d := yaml.NewDecoder(r)
@@ -125,7 +129,8 @@ func strictly(r io.Reader, v any) error {
 		return nil
 	}
 	if all := (*yaml.TypeError)(nil); errors.As(err, &all) {
-		return errors.New(strings.Join(all.Errors, "; ")) // one line
+		text := strings.Join(all.Errors, "; ") // one line
+		return errors.New(unknownKey.ReplaceAllString(text, `unknown key "$1"`))
 	}
 	return err
 }

@@ -1,0 +1,152 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/hongyan-dispatch/hongyan/internal/postgres"
+	"github.com/hongyan-dispatch/hongyan/message"
+	"github.com/hongyan-dispatch/hongyan/outcome"
+)
+
+// A Replay says which ended messages are to go again. Each goes as a new message with an id, and so a client id, of its
+// own, without the first one's key; it waits for its turn at the account's pace.
+type Replay struct {
+	IDs []message.ID // these and no others; then the next six fields must be empty
+
+	Statuses []outcome.Status // failed, skipped, expired, cancelled, dead, unknown: at least one
+	Reasons  []outcome.Reason // none: any
+	Accounts []string         // by name or AppID; none: any
+	Kinds    []message.Kind   // none: any
+	Since    time.Time        // accepted at or after this: needed
+	Until    time.Time        // and before this; zero: now
+
+	Again            bool         // also messages that are replays themselves
+	AcceptDuplicates bool         // also messages that the user may have: those that are unknown
+	Lane             message.Lane // of the new messages, but for mass sends; empty: bulk
+	PerSecond        float64      // how many come due in a second; 0: as many as the account's pace lets through
+	DryRun           bool         // count, and change nothing
+	Progress         func(ReplayResult)
+}
+
+// A ReplayResult is what was found so far.
+type ReplayResult struct {
+	Replayed int           // messages that go again; in a dry run: that would
+	Spared   int           // messages that match and do not
+	Counts   []ReplayCount // by account, kind, status, reason
+}
+
+// A ReplayCount counts messages of one sort.
+type ReplayCount struct {
+	Account  string         `json:"account,omitempty"`
+	Kind     message.Kind   `json:"kind,omitempty"`
+	Status   outcome.Status `json:"status,omitempty"`
+	Reason   outcome.Reason `json:"reason,omitempty"`
+	Spared   string         `json:"spared,omitempty"` // why they do not go again; empty: they do
+	Messages int            `json:"messages"`
+}
+
+// Replay sends ended messages again, each once: whoever calls it, however often, and wherever a call was broken off.
+// After an error the same call may be made again. The result says what was found up to then.
+func (c *Client) Replay(ctx context.Context, r Replay) (ReplayResult, error) {
+	var result ReplayResult
+	if c.ledger == nil {
+		return result, ErrNoLedger
+	}
+	if err := r.check(); err != nil {
+		return result, err
+	}
+	ask := postgres.Replay{
+		Statuses: r.Statuses, Reasons: r.Reasons, Kinds: r.Kinds, Since: r.Since, Until: r.Until, Again: r.Again,
+		AcceptDuplicates: r.AcceptDuplicates, Lane: r.Lane, PerSecond: r.PerSecond, DryRun: r.DryRun,
+	}
+	for _, name := range r.Accounts {
+		a, err := c.account(name)
+		if err != nil {
+			return result, err
+		}
+		ask.Accounts = append(ask.Accounts, a.Name)
+	}
+	told := func(counts []postgres.ReplayCount, _ []postgres.Replayed) {
+		for _, n := range counts {
+			result.add(n)
+		}
+		if r.Progress != nil {
+			r.Progress(result)
+		}
+	}
+	var err error
+	if len(r.IDs) > 0 {
+		err = c.ledger.ReplayOnly(ctx, ask, r.IDs, time.Now(), told)
+	} else {
+		err = c.ledger.Replay(ctx, ask, time.Now(), told)
+	}
+	return result, err
+}
+
+// replayable are the statuses of messages that may go again.
+var replayable = []outcome.Status{outcome.Failed, outcome.Skipped, outcome.Expired, outcome.Cancelled, outcome.Dead, outcome.Unknown}
+
+// check says what is wrong with the request, by its fields.
+func (r Replay) check() error {
+	var wrong message.Invalid
+	add := func(path, rule string, got any) {
+		wrong = append(wrong, message.FieldError{Path: path, Rule: rule, Got: fmt.Sprint(got)})
+	}
+	selects := len(r.Statuses)+len(r.Reasons)+len(r.Accounts)+len(r.Kinds) > 0 || !r.Since.IsZero() || !r.Until.IsZero()
+	switch {
+	case len(r.IDs) > 0 && selects:
+		add("ids", "give ids, or say which messages, not both", len(r.IDs))
+	case len(r.IDs) > 0:
+	case len(r.Statuses) == 0:
+		add("status", "want at least one of failed, skipped, expired, cancelled, dead, unknown", "none")
+	case r.Since.IsZero():
+		add("since", "want the time from which on messages were accepted", "none")
+	}
+	for _, s := range r.Statuses {
+		if !slices.Contains(replayable, s) {
+			add("status", "want failed, skipped, expired, cancelled, dead or unknown: other messages go, or went", s)
+		}
+	}
+	for _, reason := range r.Reasons {
+		if !slices.Contains(outcome.Reasons(), reason) {
+			add("reason", "want a reason from the list in docs/operations.md", reason)
+		}
+	}
+	for _, k := range r.Kinds {
+		if !slices.Contains(message.Kinds(), k) {
+			add("kind", "want template, subscribe, custom or mass", k)
+		}
+	}
+	if r.Lane != "" && !slices.Contains(message.Lanes(), r.Lane) {
+		add("lane", "want urgent, normal or bulk", r.Lane)
+	}
+	if r.PerSecond < 0 {
+		add("per_second", "want a number from 0", r.PerSecond)
+	}
+	if len(wrong) > 0 {
+		return wrong
+	}
+	return nil
+}
+
+// add counts messages of one sort with those before.
+func (r *ReplayResult) add(n postgres.ReplayCount) {
+	if n.Spared == "" {
+		r.Replayed += n.N
+	} else {
+		r.Spared += n.N
+	}
+	c := ReplayCount{Account: n.Account, Kind: n.Kind, Status: n.Status, Reason: n.Reason, Spared: string(n.Spared)}
+	for i := range r.Counts {
+		known := r.Counts[i]
+		if known.Messages = 0; known == c {
+			r.Counts[i].Messages += n.N
+			return
+		}
+	}
+	c.Messages = n.N
+	r.Counts = append(r.Counts, c)
+}
