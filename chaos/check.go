@@ -183,15 +183,11 @@ func (r *rig) judge(ctx context.Context) (*Result, error) {
 	e := evidence{accepted: r.books.accepted, rows: rows, accepts: r.sim.AllAccepts(), faults: r.faults, parked: r.plan.parked}
 	f := e.check()
 	r.checkLimits(f, r.tolerated)
-	if r.after != nil {
-		f.list = append(f.list, r.after(ctx, r)...)
-	}
 	leaks, err := r.canaries(ctx)
 	if err != nil {
 		return nil, err
 	}
 	f.list = append(f.list, leaks...)
-	result := r.result(f)
 	counts := map[string]int{}
 	custom, unknown := 0, 0
 	var resolved []time.Duration
@@ -209,7 +205,6 @@ func (r *rig) judge(ctx context.Context) (*Result, error) {
 			}
 		}
 	}
-	result.Outcomes = counts
 	if custom > 0 {
 		r.figure("unknown of 1,000 customer-service", float64(unknown*10_000/custom)/10)
 	}
@@ -226,7 +221,23 @@ func (r *rig) judge(ctx context.Context) (*Result, error) {
 	if r.books.retries > 0 {
 		r.figure("offered again", r.books.retries)
 	}
+	if r.after != nil {
+		f.list = append(f.list, r.after(ctx, r)...)
+	}
+	f.list = append(f.list, r.wrong...)
+	result := r.result(f)
+	result.Outcomes = counts
 	return result, nil
+}
+
+// resolvedWithin is how soon what a dead worker had in hand is decided.
+const resolvedWithin = 30.0
+
+func resolvedSoon(_ context.Context, r *rig) []string {
+	if s, _ := r.figures["resolved p99 s"].(float64); s > resolvedWithin {
+		return []string{fmt.Sprintf("(a) what dead workers had in hand was decided after %.1f s (p99), want within %.0f", s, resolvedWithin)}
+	}
+	return nil
 }
 
 // death is when the worker was killed or stopped.

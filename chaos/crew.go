@@ -2,12 +2,15 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -87,22 +90,21 @@ func (c *crew) start() (*worker, error) {
 	return w, nil
 }
 
+// environment is ours without what speaks to Hongyan.
+func environment() []string {
+	return slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "HONGYAN_") })
+}
+
 // command is how a worker of the subject is started.
 func (c *crew) command(w *worker) error {
 	r := c.rig
-	var environment []string
-	for _, v := range os.Environ() {
-		if !strings.HasPrefix(v, "HONGYAN_") {
-			environment = append(environment, v)
-		}
-	}
 	if r.subject == naive {
 		self, err := os.Executable()
 		if err != nil {
 			return err
 		}
 		w.cmd = exec.Command(self, "worker", "--redis", r.stack.RedisURL(), "--database", r.stack.DatabaseURL(), "--wechat", r.front.url())
-		w.cmd.Env = environment
+		w.cmd.Env = environment()
 		return nil
 	}
 	port, err := freePort()
@@ -115,7 +117,7 @@ func (c *crew) command(w *worker) error {
 		return err
 	}
 	w.cmd = exec.Command(r.home.workers[r.plan.tags], "--config", file)
-	w.cmd.Env = append(environment, c.env...)
+	w.cmd.Env = append(environment(), c.env...)
 	return nil
 }
 
@@ -130,26 +132,46 @@ func (r *rig) configuration(name, metrics string) []byte {
 	if !r.plan.windows {
 		yaml += "\n    window: {unknown: try}"
 	}
-	return fmt.Appendf(nil, `redis: {url: %q}
+	text := fmt.Appendf(nil, `redis: {url: %q}
 postgres: {url: %q}
 worker: {name: %s, senders: %d, metrics_listen: %q}
 accounts:
-  - name: %s
+`, r.redisURL(), r.stack.DatabaseURL(), name, senders, metrics)
+	accounts := []struct{ name, appID string }{{account, appID}}
+	if r.plan.neighbour {
+		accounts = append(accounts, struct{ name, appID string }{neighbour, neighbourID})
+	}
+	for _, a := range accounts {
+		text = fmt.Appendf(text, `  - name: %s
     appid: %s
     secret: %s
     type: service
     base_url: %s
     %s
-`, r.stack.RedisURL(), r.stack.DatabaseURL(), name, senders, metrics, account, appID, secret, r.front.url(), yaml)
+`, a.name, a.appID, secret, r.front.url(), yaml)
+	}
+	return text
 }
 
-func freePort() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+// redisURL is where the workers find Redis.
+func (r *rig) redisURL() string {
+	if r.link == nil {
+		return r.stack.RedisURL()
 	}
-	defer l.Close()
-	return l.Addr().String(), nil
+	return strings.Replace(r.stack.RedisURL(), r.link.to, r.link.addr(), 1)
+}
+
+// freePort draws from below the ports of outgoing connections, of which the suite makes thousands, and those of the
+// suite's servers.
+func freePort() (string, error) {
+	for range 200 {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(8_000)))
+		if err != nil {
+			continue
+		}
+		return l.Addr().String(), l.Close()
+	}
+	return "", errors.New("no port between 10000 and 18000 is free")
 }
 
 // ready waits until the worker takes parcels.
@@ -209,9 +231,62 @@ func (c *crew) replace(w *worker) error {
 	return err
 }
 
+// retire ends a worker as an orchestrator does: SIGTERM, and a while to drain.
+func (c *crew) retire(ctx context.Context, w *worker) error {
+	began := time.Now()
+	if err := w.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	select {
+	case <-w.ended:
+		c.rig.most("drained s", time.Since(began))
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(time.Minute):
+		return fmt.Errorf("worker %s does not drain within a minute", w.name)
+	}
+}
+
 func (c *crew) dismiss() {
 	for _, w := range c.alive() {
 		_ = w.cmd.Process.Signal(syscall.SIGCONT)
 		w.kill()
 	}
+}
+
+// holds is what a worker holds: bytes in memory, and open files.
+func (w *worker) holds() (rss, files float64, err error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", w.cmd.Process.Pid))
+	if err != nil {
+		return 0, 0, err
+	}
+	for line := range strings.Lines(string(text)) {
+		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+			_, err = fmt.Sscan(rest, &rss)
+			rss *= 1 << 10
+		}
+	}
+	open, more := os.ReadDir(fmt.Sprintf("/proc/%d/fd", w.cmd.Process.Pid))
+	return rss, float64(len(open)), errors.Join(err, more)
+}
+
+// used is the processor time that a worker has used.
+func (w *worker) used() (time.Duration, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", w.cmd.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	_, rest, _ := strings.Cut(string(text), ") ")
+	fields := strings.Fields(rest)
+	var user, system int64
+	_, err = fmt.Sscan(fields[11]+" "+fields[12], &user, &system)
+	const perTick = 10 * time.Millisecond // USER_HZ is 100 everywhere
+	return time.Duration(user+system) * perTick, err
+}
+
+// said is the worker's log.
+func (w *worker) said() (string, error) {
+	text, err := os.ReadFile(w.log)
+	return string(text), err
 }

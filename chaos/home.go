@@ -13,6 +13,7 @@ import (
 type home struct {
 	dir     string
 	workers map[string]string // by build tags
+	enqueue string            // the command, with crash points
 }
 
 const module = "github.com/hongyan-dispatch/hongyan"
@@ -27,7 +28,13 @@ func prepare(ctx context.Context, chosen []scenario) (*home, error) {
 		return nil, err
 	}
 	for _, s := range chosen {
-		if err := h.build(ctx, s.plan.tags); err != nil {
+		if h.workers[s.plan.tags] == "" {
+			h.workers[s.plan.tags], err = h.build(ctx, "worker", s.plan.tags)
+		}
+		if err == nil && s.command && h.enqueue == "" {
+			h.enqueue, err = h.build(ctx, "enqueue", "chaos")
+		}
+		if err != nil {
 			h.close()
 			return nil, err
 		}
@@ -35,18 +42,14 @@ func prepare(ctx context.Context, chosen []scenario) (*home, error) {
 	return h, nil
 }
 
-// build builds the worker with build tags, once.
-func (h *home) build(ctx context.Context, tags string) error {
-	if h.workers[tags] != "" {
-		return nil
-	}
-	program := filepath.Join(h.dir, "worker-"+tags)
-	out, err := exec.CommandContext(ctx, "go", "build", "-tags", tags, "-o", program, module+"/cmd/worker").CombinedOutput()
+// build builds a command with build tags.
+func (h *home) build(ctx context.Context, name, tags string) (string, error) {
+	program := filepath.Join(h.dir, name+"-"+tags)
+	out, err := exec.CommandContext(ctx, "go", "build", "-tags", tags, "-o", program, module+"/cmd/"+name).CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("build the worker: %w: %s", err, out)
+		return "", fmt.Errorf("build %s: %w: %s", name, err, out)
 	}
-	h.workers[tags] = program
-	return nil
+	return program, nil
 }
 
 func (h *home) close() { _ = os.RemoveAll(h.dir) }

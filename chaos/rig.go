@@ -28,6 +28,9 @@ const (
 	appID   = "wx00000000000000c4"
 	secret  = "canary-secret-of-the-chaos-suite"
 
+	neighbour   = "store"
+	neighbourID = "wx00000000000000c5"
+
 	templatePerSecond = 300
 	otherPerSecond    = 150
 	perDay            = 1_000_000
@@ -51,7 +54,9 @@ type rig struct {
 	rdb       *redis.Client
 	producer  *client.Client // writes the ledger first
 	handsOver *client.Client // knows no ledger
+	link      *link          // between workers and Redis; nil: none
 	crew      *crew
+	undo      []func() // when the servers have stopped
 	books     books
 	campaigns []message.ID
 	started   time.Time
@@ -60,6 +65,7 @@ type rig struct {
 	faults  []strike
 	figures map[string]any
 	tokens  map[string]bool // every access token that went over the wire
+	wrong   []string        // what a scenario saw that must not be
 }
 
 // A strike is something that we broke, and when.
@@ -90,6 +96,23 @@ func (r *rig) figure(name string, value any) {
 		value = d.Round(10 * time.Millisecond).Seconds()
 	}
 	r.figures[name] = value
+}
+
+// most notes a time for the report, if it is longer than one noted before.
+func (r *rig) most(name string, d time.Duration) {
+	r.mu.Lock()
+	before, _ := r.figures[name].(float64)
+	r.mu.Unlock()
+	if d.Seconds() > before {
+		r.figure(name, d)
+	}
+}
+
+// finding notes what must not be, by the letter of the promise.
+func (r *rig) finding(format string, args ...any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.wrong = append(r.wrong, fmt.Sprintf(format, args...))
 }
 
 func (r *rig) open(ctx context.Context) (err error) {
@@ -128,16 +151,30 @@ func (r *rig) simulate() (err error) {
 	r.sim = wechattest.New(wechattest.Options{Latency: l, Log: wechattest.LogBodies, Seed: r.rand.Uint64() | 1})
 	_, err = r.sim.AddAccount(wechattest.Settings{
 		AppID: appID, Secret: secret, AnyOpenID: true, AnyMedia: true, AnyWindow: !r.plan.windows,
-		Templates: []wechattest.Template{{ID: "order_paid", Keys: []string{"thing2"}}},
+		Templates: templatesOf(r.plan),
 		Limits: map[string]wechattest.Limit{
 			wechattest.PathTemplate: {PerDay: perDay}, wechattest.PathCustom: {PerDay: perDay}, wechattest.PathSubscribe: {PerDay: perDay},
 		},
 	})
+	if err == nil && r.plan.neighbour {
+		_, err = r.sim.AddAccount(wechattest.Settings{
+			AppID: neighbourID, Secret: secret, AnyOpenID: true, AnyMedia: true, AnyWindow: true,
+			Templates: []wechattest.Template{{ID: "order_paid", Keys: []string{"thing2"}}},
+		})
+	}
 	if err != nil {
 		return err
 	}
 	r.front, err = openFront(http.HandlerFunc(r.overhear))
 	return err
+}
+
+// templatesOf are the account's: none yet where messages are to fail for that.
+func templatesOf(p plan) []wechattest.Template {
+	if p.failed {
+		return nil
+	}
+	return []wechattest.Template{{ID: "order_paid", Keys: []string{"thing2"}}}
 }
 
 // overhear serves the simulator and remembers each token.
@@ -169,7 +206,12 @@ func (r *rig) connect(ctx context.Context) error {
 		return err
 	}
 	r.rdb = redis.NewClient(opt)
-	o := client.Options{Redis: r.stack.RedisURL(), Accounts: []client.Account{{Name: account, AppID: message.AppID(appID)}}}
+	if r.plan.link {
+		if r.link, err = openLink(opt.Addr); err != nil {
+			return err
+		}
+	}
+	o := client.Options{Redis: r.stack.RedisURL(), Accounts: []client.Account{{Name: account, AppID: appID}, {Name: neighbour, AppID: neighbourID}}}
 	if r.handsOver, err = client.New(ctx, o); err != nil {
 		return err
 	}
@@ -208,6 +250,12 @@ func (r *rig) close() error {
 	var err error
 	if r.stack != nil {
 		err = r.stack.Close()
+	}
+	if r.link != nil {
+		r.link.close()
+	}
+	for _, undo := range r.undo {
+		undo()
 	}
 	return errors.Join(err, os.RemoveAll(r.dir))
 }
@@ -257,6 +305,9 @@ func (r *rig) undecided(ctx context.Context) (n int, err error) {
 	query := "SELECT count(*)::int FROM message WHERE state NOT IN ('accepted', 'parked', 'sending')"
 	if r.plan.parked {
 		query = "SELECT count(*)::int FROM message WHERE state NOT IN ('accepted', 'sending')"
+	}
+	if r.plan.failed {
+		query = "SELECT count(*)::int FROM message WHERE state = 'sent'"
 	}
 	if r.subject == naive {
 		query = "SELECT count(DISTINCT n)::int FROM naive_outcome"

@@ -29,6 +29,7 @@ type scenario struct {
 	without   fault.Safety                         // is taken away from the workers: the suite must notice
 	naive     bool                                 // also strikes the naive build
 	brief     bool                                 // is part of go test
+	command   bool                                 // uses the command enqueue
 	tolerated map[int]int64                        // calls over a limit that belong to the scenario, by code
 	after     func(context.Context, *rig) []string // more checks, when all is decided
 }
@@ -48,6 +49,12 @@ type plan struct {
 	fixed     bool          // the number of messages is part of the scenario
 	yaml      string        // the account's limits, in place of the usual ones
 	latency   string        // of WeChat
+	templates bool          // only template messages
+	customs   bool          // only customer-service messages
+	failed    bool          // failed is no end: it is replayed
+	neighbour bool          // there is a second account, which sends little
+	link      bool          // workers reach Redis over a link that we can slow down
+	many      int           // messages beside the producer's
 }
 
 func (p plan) with(o plan) plan {
@@ -62,6 +69,9 @@ func (p plan) with(o plan) plan {
 	}
 	if o.settle > 0 {
 		p.settle = o.settle
+	}
+	if o.many > 0 {
+		p.many = o.many
 	}
 	return p
 }

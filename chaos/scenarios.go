@@ -12,6 +12,13 @@ var mixed = plan{messages: 3000, perSecond: 150, workers: 3, settle: 4 * time.Mi
 // mutant is the plan of those who miss a safety; what they lose is lost soon.
 var mutant = plan{messages: 3000, perSecond: 150, workers: 3, settle: time.Minute, tags: "chaos", latency: "60ms-350ms"}
 
+// late is the plan of one customer-service message that two workers have in hand: the account takes the risk of sending
+// it again, and the second call is long.
+var late = plan{
+	messages: 1, fixed: true, perSecond: 1, workers: 0, settle: time.Minute, tags: "chaos", latency: "4s-4s", customs: true,
+	yaml: "policy: {custom_ambiguous: resend, retry_after: [1s, 10s, 1m]}",
+}
+
 func (p plan) but(change func(*plan)) plan {
 	change(&p)
 	return p
@@ -20,7 +27,7 @@ func (p plan) but(change func(*plan)) plan {
 // scenarios are all kinds of trouble, in the order of the table.
 var scenarios = []scenario{
 	{
-		name: "kill", about: "kill -9 of a random worker every 2-5 s", do: killWorkers, naive: true, brief: true,
+		name: "kill", about: "kill -9 of a random worker every 2-5 s", do: killWorkers, naive: true, brief: true, after: resolvedSoon,
 		plan: mixed.but(func(p *plan) {
 			p.messages, p.perSecond, p.workers, p.handOver, p.windows, p.latency = 5000, 200, 4, true, true, "60ms-350ms"
 		}),
@@ -61,10 +68,59 @@ var scenarios = []scenario{
 	},
 	{name: "redirect", about: "WeChat accepts and redirects to itself", do: redirect, plan: mixed},
 	{
-		name: "points", about: "a worker dies at each point of a message's way, with each kind", do: crashPoints, after: crashedOften,
-		plan: mixed.but(func(p *plan) { p.messages, p.workers, p.tags = 2000, 0, "chaos" }),
+		name: "points", about: "producers and workers die at each arrow of a message's way, with each of three kinds", do: crashPoints, after: crashedOften, command: true,
+		plan: mixed.but(func(p *plan) { p.messages, p.workers, p.tags = 1000, 0, "chaos" }),
 	},
-
+	{
+		name: "fence", about: "a worker stops between claim and wire and goes on while another sends its message", do: wake, plan: late, brief: true,
+	},
+	{
+		name: "gate-kill", about: "workers are killed while messages come to a closed gate, which opens then", do: killAtGate, command: true, plan: mixed,
+	},
+	{
+		name: "roll", about: "workers are replaced by SIGTERM, one after another", do: rollWorkers, after: drainedInTime,
+		plan: mixed.but(func(p *plan) { p.latency = "60ms-350ms" }),
+	},
+	{
+		name: "redis-refuses", about: "Redis refuses writes: OOM, then READONLY", do: refuseWrites, after: noneFailed,
+		plan: mixed.but(func(p *plan) { p.outage = 6 * time.Second }),
+	},
+	{
+		name: "redis-slow", about: "Redis answers 200 ms late, then 3 s late", do: slowLink, after: noneFailed,
+		plan: mixed.but(func(p *plan) { p.outage, p.link = 8*time.Second, true }),
+	},
+	{
+		name: "postgres-blocked", about: "the messages are locked for 5 s; then Postgres has no session free", do: blockPostgres, after: noneFailed,
+		plan: mixed.but(func(p *plan) { p.outage = 8 * time.Second }),
+	},
+	{
+		name: "postgres-full", about: "the disk of the messages is full", do: fillDisk, after: noneFailed,
+		plan: mixed.but(func(p *plan) { p.outage = 8 * time.Second }),
+	},
+	{
+		name: "busy", about: "WeChat answers -1 to everything for 30 s", do: busy, after: noneFailed,
+		plan: mixed.but(func(p *plan) { p.outage = 30 * time.Second }), long: plan{outage: 10 * time.Minute, settle: 10 * time.Minute},
+	},
+	{
+		name: "hang", about: "1 %, 20 %, then all calls get no answer", do: hang, after: fewRepeated,
+		plan: mixed.but(func(p *plan) { p.outage, p.messages, p.settle = 10*time.Second, 6000, 8*time.Minute }),
+	},
+	{
+		name: "replay", about: "messages that failed are replayed, by commands that are killed and by two at a time", do: replay, after: replayedOnce, command: true,
+		plan: plan{messages: 10_000, fixed: true, perSecond: 2000, workers: 2, settle: 3 * time.Minute, templates: true, failed: true},
+	},
+	{
+		name: "closed-gate", about: "many messages wait behind a closed gate, which opens", do: closedGate, command: true,
+		plan: plan{messages: 1, fixed: true, perSecond: 1, workers: 1, settle: time.Second, templates: true, many: 100_000}, long: plan{many: 1_000_000},
+	},
+	{
+		name: "tenant", about: "an account has many messages in the queue, and another sends single ones", do: besideMany,
+		plan: plan{messages: 1, fixed: true, perSecond: 1, workers: 2, settle: time.Second, templates: true, neighbour: true, many: 50_000}, long: plan{many: 1_000_000},
+	},
+	{
+		name: "soak", about: "four fifths of what the limits allow, for long (ten minutes in the long form)", do: soak,
+		plan: mixed.but(func(p *plan) { p.messages, p.perSecond, p.workers = 10_000, 330, 1 }), long: plan{messages: 200_000},
+	},
 	{
 		name: "campaigns", about: "workers and Redis are killed, and two campaigns paused, until they have sent", do: troubleCampaigns, after: campaignsEnded, brief: true,
 		plan: mixed.but(func(p *plan) { p.messages, p.campaigns = 9000, true }), long: plan{messages: 1_000_000, settle: 10 * time.Minute},
@@ -72,6 +128,11 @@ var scenarios = []scenario{
 
 	// What the suite is worth: each safety taken away, which must be noticed.
 	{name: "without-claim", about: "nothing is claimed before it is sent", do: killWorkers, without: fault.Claim, plan: mutant},
-	{name: "without-no-redirects", about: "redirects are followed", do: redirect, without: fault.NoRedirects, plan: mutant},
+	{name: "without-fence", about: "an outcome counts under any claim", do: wake, without: fault.Fence, plan: late, brief: true},
+	{
+		name: "without-settle-first", about: "parcels are acknowledged before their outcomes are written", do: killAtGate, without: fault.SettleFirst,
+		plan: mutant, command: true,
+	},
+	{name: "without-no-redirects", about: "redirects are followed", do: redirect, without: fault.NoRedirects, plan: mutant, brief: true},
 	{name: "without-reconciler", about: "nobody looks for what is left behind", do: killWorkers, without: fault.Reconciler, plan: mutant},
 }

@@ -37,6 +37,13 @@ func (b *books) count() int {
 	return len(b.accepted)
 }
 
+// again is how often a message had to be offered again.
+func (b *books) again() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.retries
+}
+
 const (
 	perWindow = 7  // answers to one user whose window allows five
 	massSends = 20 // of a scenario: WeChat allows 100 calls a day
@@ -52,8 +59,15 @@ func (r *rig) compose(n int) message.Message {
 	text := fmt.Sprintf(`{"msgtype":"text","text":{"content":"您好 #%d#"}}`, n)
 	notice := fmt.Sprintf(`{"template_id":"order_paid","data":{"thing2":{"value":"订单 #%d#"}}}`, n)
 	every := max(100, r.plan.messages/massSends)
-	switch k := n % 20; {
-	case n%every == every-1 && r.subject == hongyan:
+	k := n % 20
+	switch {
+	case r.plan.templates:
+		k = 0
+	case r.plan.customs:
+		k = 11
+	}
+	switch {
+	case n%every == every-1 && r.subject == hongyan && !r.plan.templates && !r.plan.customs:
 		m.Kind, m.To, m.List, m.Body = message.Mass, "", []message.OpenID{user(10_000_000 + 2*n), user(10_000_001 + 2*n)}, json.RawMessage(text)
 	case k < 11:
 		m.Kind, m.Body = message.Template, json.RawMessage(notice)

@@ -2,16 +2,33 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/hongyan-dispatch/hongyan/internal/wechattest"
+	"github.com/hongyan-dispatch/hongyan/message"
 )
+
+// goesOnWithin is how soon messages go again when what was broken is back.
+const goesOnWithin = time.Minute
 
 // again measures how long it takes until WeChat accepts the next message, and ends the fault.
 func (r *rig) again(ctx context.Context, what string, mended func()) error {
+	back := time.Now()
+	err := r.goesOn(ctx, what, mended)
+	if took := time.Since(back); took > goesOnWithin {
+		r.finding("(a) %s after %v, want within %v", what, took.Round(time.Second), goesOnWithin)
+	}
+	return err
+}
+
+func (r *rig) goesOn(ctx context.Context, what string, mended func()) error {
 	back := time.Now()
 	before := r.sim.AcceptedTotal()
 	for r.sim.AcceptedTotal() == before && time.Since(back) < 2*time.Minute {
@@ -195,4 +212,171 @@ func noSendsWithoutClaims(_ context.Context, r *rig) (found []string) {
 		found = append(found, fmt.Sprintf("(c) %d messages were sent while no claim could be committed", sends))
 	}
 	return found
+}
+
+// refuseWrites lets Redis refuse to write: for want of memory, then as a replica.
+func refuseWrites(ctx context.Context, r *rig) error {
+	if err := r.flowing(ctx, 500); err != nil {
+		return err
+	}
+	for _, f := range []struct {
+		what     string
+		on, back []any
+	}{
+		{"OOM", []any{"CONFIG", "SET", "maxmemory", "1mb"}, []any{"CONFIG", "SET", "maxmemory", "0"}},
+		{"READONLY", []any{"REPLICAOF", "127.0.0.1", "1"}, []any{"REPLICAOF", "NO", "ONE"}},
+	} {
+		mended := r.broke(f.what+" of Redis", "")
+		if err := r.rdb.Do(ctx, f.on...).Err(); err != nil {
+			return err
+		}
+		if err := pause(ctx, r.plan.outage); err != nil {
+			return err
+		}
+		if err := r.rdb.Do(ctx, f.back...).Err(); err != nil {
+			return err
+		}
+		if err := r.again(ctx, "after "+f.what, mended); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// slowLink delays what workers and Redis tell each other: by 200 ms, then by 3 s, which is longer than a call may take.
+func slowLink(ctx context.Context, r *rig) error {
+	if err := r.flowing(ctx, 500); err != nil {
+		return err
+	}
+	for _, by := range []time.Duration{200 * time.Millisecond, 3 * time.Second} {
+		mended := r.broke("Redis answers after "+by.String(), "")
+		r.link.slow(by)
+		if err := pause(ctx, r.plan.outage); err != nil {
+			return err
+		}
+		r.link.slow(0)
+		if err := r.again(ctx, "after "+by.String(), mended); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// blockPostgres locks the messages, then takes all of Postgres' sessions away.
+func blockPostgres(ctx context.Context, r *rig) error {
+	if err := r.flowing(ctx, 500); err != nil {
+		return err
+	}
+	mended := r.broke("lock on message", "")
+	lock, err := r.db.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = lock.Exec(ctx, "LOCK TABLE message IN ACCESS EXCLUSIVE MODE")
+	if err == nil {
+		err = pause(ctx, 5*time.Second)
+	}
+	if err := errors.Join(err, lock.Rollback(ctx)); err != nil {
+		return err
+	}
+	if err := r.again(ctx, "after the lock", mended); err != nil {
+		return err
+	}
+	return r.takeSessions(ctx)
+}
+
+// takeSessions ends the sessions of others, and takes every one that Postgres has.
+func (r *rig) takeSessions(ctx context.Context) error {
+	mended := r.broke("no session of Postgres is free", "")
+	var taken []*pgx.Conn
+	for ends := time.Now().Add(r.plan.outage); time.Now().Before(ends); {
+		if _, err := r.db.Exec(ctx, `
+			SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+			WHERE backend_type = 'client backend' AND application_name LIKE 'hongyan%'`); err != nil {
+			return err
+		}
+		for { // until it has none
+			c, err := pgx.Connect(ctx, r.stack.DatabaseURL())
+			if err != nil {
+				break
+			}
+			taken = append(taken, c)
+		}
+		if err := pause(ctx, 200*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	r.figure("sessions taken", len(taken))
+	for _, c := range taken {
+		_ = c.Close(ctx)
+	}
+	return r.again(ctx, "after the sessions", mended)
+}
+
+// fillDisk moves the messages to a small disk of their own and fills it.
+func fillDisk(ctx context.Context, r *rig) error {
+	if os.Getuid() != 0 {
+		return errors.New("only root may mount the small disk that is to be full; leave this scenario out, or run it as root")
+	}
+	if err := r.flowing(ctx, 500); err != nil {
+		return err
+	}
+	disk := filepath.Join(r.dir, "disk")
+	if err := r.mountDisk(disk); err != nil {
+		return err
+	}
+	if _, err := r.db.Exec(ctx, "CREATE TABLESPACE small LOCATION '"+disk+"'"); err != nil {
+		return err
+	}
+	day := message.Beijing(time.Now()).Format("20060102")
+	for _, table := range []string{"message", "message_body", "event"} {
+		if _, err := r.db.Exec(ctx, fmt.Sprintf("ALTER TABLE %s_%s SET TABLESPACE small", table, day)); err != nil {
+			return err
+		}
+	}
+	mended := r.broke("full disk", "")
+	file := filepath.Join(disk, "rest")
+	if err := fill(file); err != nil {
+		return err
+	}
+	err := pause(ctx, r.plan.outage)
+	r.figure("offered again meanwhile", r.books.again())
+	if err := errors.Join(err, os.Remove(file)); err != nil {
+		return err
+	}
+	return r.again(ctx, "dispatch again", mended)
+}
+
+// mountDisk mounts a disk of 48 MiB, in memory, for Postgres' user.
+func (r *rig) mountDisk(dir string) error {
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return err
+	}
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=48m,mode=0700"); err != nil {
+		return fmt.Errorf("mount a small disk: %w", err)
+	}
+	r.undo = append(r.undo, func() { _ = syscall.Unmount(dir, 0) })
+	data, err := os.Stat(filepath.Join(r.dir, "servers", "postgres"))
+	if err != nil {
+		return err
+	}
+	owner := data.Sys().(*syscall.Stat_t)
+	return os.Chown(dir, int(owner.Uid), int(owner.Gid))
+}
+
+// fill writes a file until its disk is full.
+func fill(name string) error {
+	f, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	for size := 1 << 20; size >= 1<<12; {
+		if _, err := f.Write(make([]byte, size)); errors.Is(err, syscall.ENOSPC) {
+			size /= 2
+		} else if err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -72,7 +72,10 @@ func (r *rig) dieOnce(ctx context.Context, within time.Duration) error {
 	if err != nil {
 		return err
 	}
-	mended := r.broke(strings.Join(r.crew.env, " "), w.name)
+	_, at, _ := strings.Cut(strings.Join(r.crew.env, " "), "=")
+	at, _, _ = strings.Cut(at, ":")
+	at, _, _ = strings.Cut(at, "/")
+	mended := r.broke("death at "+at, w.name)
 	defer mended()
 	select {
 	case <-w.ended:
@@ -96,29 +99,126 @@ func diedOfPoison(ctx context.Context, r *rig) []string {
 	return nil
 }
 
-// workerPoints are the points that a worker passes.
-var workerPoints = []fault.Point{fault.Dequeued, fault.Taken, fault.Claimed, fault.Written, fault.Answered, fault.Settled}
-
-// crashPoints starts workers that die at one point each, three times at each, while messages of all kinds flow.
-func crashPoints(ctx context.Context, r *rig) error {
-	for _, p := range workerPoints {
-		for range 3 {
-			r.crew.env = []string{fmt.Sprintf("HONGYAN_FAULT_AT=%s:%d", p, 1+r.rand.IntN(40))}
-			if p == fault.Dequeued || p == fault.Settled { // of parcels, of which there are fewer
-				r.crew.env = []string{fmt.Sprintf("HONGYAN_FAULT_AT=%s:%d", p, 1+r.rand.IntN(3))}
-			}
-			if err := r.dieOnce(ctx, 90*time.Second); err != nil {
-				return err
-			}
+// killAtGate kills workers while messages come to a closed gate, and opens it.
+func killAtGate(ctx context.Context, r *rig) error {
+	if out, err := r.enqueue(ctx, nil, "gate", "close", account, "all").CombinedOutput(); err != nil {
+		return fmt.Errorf("close the gate: %w: %s", err, out)
+	}
+	for r.producing() {
+		if err := pause(ctx, r.between(time.Second, 2*time.Second)); err != nil {
+			return err
+		}
+		alive := r.crew.alive()
+		if err := r.crew.replace(alive[r.rand.IntN(len(alive))]); err != nil {
+			return err
 		}
 	}
-	r.crew.env = nil
-	return r.crew.hire(ctx, 3)
+	if err := pause(ctx, 3*time.Second); err != nil { // to the last, they come to the gate
+		return err
+	}
+	if out, err := r.enqueue(ctx, nil, "gate", "open", account, "all").CombinedOutput(); err != nil {
+		return fmt.Errorf("open the gate: %w: %s", err, out)
+	}
+	return nil
 }
 
-func crashedOften(_ context.Context, r *rig) []string {
-	if got, want := len(r.faults), 3*len(workerPoints); got != want {
-		return []string{fmt.Sprintf("%d workers died, want %d", got, want)}
+// rollWorkers replaces each worker, one after another, as a rolling update does.
+func rollWorkers(ctx context.Context, r *rig) error {
+	for i, w := range r.crew.alive() {
+		if err := r.flowing(ctx, 300*(i+1)); err != nil {
+			return err
+		}
+		if err := r.crew.hire(ctx, 1); err != nil {
+			return err
+		}
+		if err := r.crew.retire(ctx, w); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// drainedInTime says what a rolling update must not leave. (Without a recorded fault the checker takes no unknown.)
+func drainedInTime(_ context.Context, r *rig) (found []string) {
+	if s, _ := r.figures["drained s"].(float64); s > 40 {
+		found = append(found, fmt.Sprintf("a worker drained for %.0f s, want at most 40", s))
+	}
+	return found
+}
+
+// wake stops a worker between its claim and the wire until another one has the message on the wire, and lets it go on
+// then: what it has to say must not count.
+func wake(ctx context.Context, r *rig) error {
+	r.crew.env = append(r.crew.env, "HONGYAN_FAULT_STOP="+string(fault.Claimed)+"/custom")
+	late, err := r.crew.start()
+	if err != nil {
+		return err
+	}
+	if err := r.until(ctx, time.Minute, "SELECT claim = 1 AND state = 'sending' FROM message"); err != nil {
+		return err
+	}
+	mended := r.broke("SIGSTOP", late.name)
+	r.crew.env = r.crew.env[:len(r.crew.env)-1]
+	if err := r.crew.hire(ctx, 1); err != nil {
+		return err
+	}
+	if err := r.until(ctx, 2*time.Minute, "SELECT claim > 1 AND state = 'sending' FROM message"); err != nil {
+		return err
+	}
+	mended()
+	return late.cmd.Process.Signal(syscall.SIGCONT)
+}
+
+// until waits for a query to answer true.
+func (r *rig) until(ctx context.Context, within time.Duration, query string) error {
+	for began := time.Now(); time.Since(began) < within; {
+		var yes bool
+		if err := r.db.QueryRow(ctx, query).Scan(&yes); err == nil && yes {
+			return nil
+		}
+		if err := pause(ctx, 20*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("not within %v: %s", within, query)
+}
+
+// soak runs for long at what the limits allow, and for a while at more, and watches what a worker holds.
+func soak(ctx context.Context, r *rig) error {
+	w := r.crew.alive()[0]
+	type sample struct {
+		at       time.Time
+		rss, fds float64
+	}
+	var samples []sample
+	for r.producing() {
+		if err := pause(ctx, 2*time.Second); err != nil {
+			return err
+		}
+		rss, fds, err := w.holds()
+		if err != nil {
+			return err
+		}
+		samples = append(samples, sample{time.Now(), rss, fds})
+	}
+	warm := samples[len(samples)/3:]
+	first, last := warm[0], warm[len(warm)-1]
+	var least float64 = 1 << 62
+	for _, s := range warm[len(warm)*2/3:] { // what is garbage is not held
+		least = min(least, s.rss)
+	}
+	var before float64 = 1 << 62
+	for _, s := range warm[:max(1, len(warm)/3)] {
+		before = min(before, s.rss)
+	}
+	r.figure("RSS MiB at a third", float64(int(before/(1<<20)*10))/10)
+	r.figure("RSS MiB at the end", float64(int(least/(1<<20)*10))/10)
+	r.figure("file descriptors", last.fds)
+	if grown := least - before; grown > 8<<20 {
+		r.finding("a worker grew by %.1f MiB within %v", grown/(1<<20), last.at.Sub(first.at).Round(time.Second))
+	}
+	if last.fds > first.fds+50 {
+		r.finding("a worker holds %.0f file descriptors, and held %.0f", last.fds, first.fds)
 	}
 	return nil
 }

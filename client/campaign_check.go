@@ -43,8 +43,8 @@ type CampaignLimits struct {
 type CampaignCheck struct {
 	Campaign   Campaign
 	Audience   AudienceState
-	Problems   []Problem // why it does not fit; none: it fits
-	Notes      []string  // what else there is to know
+	Problems   []Misfit // why it does not fit; none: it fits
+	Notes      []string // what else there is to know
 	Samples    []Sample
 	Recipients int // whose messages were rendered: all of the audience
 	Good       int // of these, those that may be sent
@@ -56,8 +56,8 @@ type CampaignCheck struct {
 // Fits says whether nothing speaks against a start.
 func (c CampaignCheck) Fits() bool { return len(c.Problems) == 0 }
 
-// A Problem is something that does not fit.
-type Problem struct {
+// A Misfit is something that does not fit.
+type Misfit struct {
 	What  string
 	Count int     // recipients whom it concerns; 0: it concerns all
 	First []int32 // the numbers of the first of them
@@ -99,7 +99,7 @@ func (c *Client) CheckCampaign(ctx context.Context, idOrName string, o CheckOpti
 	if err != nil {
 		return CampaignCheck{}, err
 	}
-	k := &checking{client: c, row: row, o: o, problems: map[string]*Problem{}, out: CampaignCheck{Campaign: campaignOf(row)}}
+	k := &checking{client: c, row: row, o: o, problems: map[string]*Misfit{}, out: CampaignCheck{Campaign: campaignOf(row)}}
 	k.samples = 5
 	if o.Samples > 0 {
 		k.samples = o.Samples
@@ -123,7 +123,7 @@ type checking struct {
 	row      postgres.Campaign
 	o        CheckOptions
 	samples  int
-	problems map[string]*Problem
+	problems map[string]*Misfit
 	out      CampaignCheck
 	tests    []message.Message
 }
@@ -244,7 +244,7 @@ func (k *checking) count(text string, n int32) {
 		if len(k.problems) >= most {
 			return
 		}
-		p = &Problem{What: text}
+		p = &Misfit{What: text}
 		k.problems[text] = p
 	}
 	p.Count++
@@ -254,17 +254,17 @@ func (k *checking) count(text string, n int32) {
 }
 
 func (k *checking) problem(text string) {
-	k.out.Problems = append(k.out.Problems, Problem{What: text})
+	k.out.Problems = append(k.out.Problems, Misfit{What: text})
 }
 func (k *checking) note(text string) { k.out.Notes = append(k.out.Notes, text) }
 
 // sorted are the recipients' problems, the most frequent first.
-func (k *checking) sorted() []Problem {
-	list := []Problem{}
+func (k *checking) sorted() []Misfit {
+	list := []Misfit{}
 	for _, text := range slices.Sorted(maps.Keys(k.problems)) {
 		list = append(list, *k.problems[text])
 	}
-	slices.SortStableFunc(list, func(a, b Problem) int { return b.Count - a.Count })
+	slices.SortStableFunc(list, func(a, b Misfit) int { return b.Count - a.Count })
 	return list
 }
 

@@ -10,8 +10,8 @@ import (
 )
 
 var (
-	programLine = regexp.MustCompile(`(?:^|[|;&] *)((?:worker|enqueue|wechatsim|make)(?: .*)?)$`)
-	codeSpan    = regexp.MustCompile("`((?:worker|enqueue|wechatsim|make) [^`]+)`")
+	programLine = regexp.MustCompile(`(?:^|[|;&] *)((?:worker|enqueue|server|wechatsim|make)(?: .*)?)$`)
+	codeSpan    = regexp.MustCompile("`((?:worker|enqueue|server|wechatsim|make) [^`]+)`")
 	subcommands = regexp.MustCompile(`^(?:[a-z]+|retry-failed)$`)
 	composeRun  = regexp.MustCompile(`^docker compose run --rm worker `)
 	target      = regexp.MustCompile(`(?m)^([a-z]+):.*##`)

@@ -173,7 +173,7 @@ func (w *pod) build(ctx context.Context) error {
 			Caps:       caps{w.store, w.accounts},
 			Quota:      quota{w.quota},
 			Tokens:     tokens{w.tokens},
-			Senders:    pipeline.NewSenders(w.config.Worker.Senders),
+			Senders:    pipeline.NewSenders(w.config.Worker.Senders, len(w.config.Accounts)),
 			Ledger:     ledger,
 			Health:     health{w.breaker, w.log},
 			Observe:    w.options.Called,

@@ -46,6 +46,7 @@ type Campaigns struct {
 type Server struct {
 	Listen      string `yaml:"listen"`
 	MaxParallel int    `yaml:"max_parallel"` // requests to the callback at one time
+	MaxBacklog  int64  `yaml:"max_backlog"`  // messages of an account's kind that may wait before the API takes no more
 }
 
 // Worker configures a worker process.
@@ -241,4 +242,5 @@ type Policy struct {
 	MinusOne              string          `yaml:"minus_one" oneof:"not_sent,ambiguous"`
 	RetryAfter            []time.Duration `yaml:"retry_after"`           // waits between attempts after a back-off code
 	UnknownCodeAttempts   int             `yaml:"unknown_code_attempts"` // after a code that no table knows
+	MassApproval          bool            `yaml:"mass_approval"`         // mass sends over the API wait for a second key
 }

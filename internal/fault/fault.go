@@ -2,12 +2,15 @@
 // safeties that are taken away one at a time, to see that the suite would notice.
 //
 // None of it is in a program that is built without the tag chaos: there At is empty, Has is true, and the compiler
-// leaves both out. With the tag two variables of the environment decide:
+// leaves both out. With the tag three variables of the environment decide:
 //
 //	HONGYAN_FAULT_AT=claimed:3       die when that point is passed for the third time
 //	HONGYAN_FAULT_AT=claimed/mass    die when it is passed by a mass message; at written it is the API's path that says so
+//	HONGYAN_FAULT_STOP=claimed       stop there, as by SIGSTOP, until SIGCONT
 //	HONGYAN_FAULT_WITHOUT=fence      do without that safety
 package fault
+
+import "time"
 
 // A Point is a place on a message's way, named for what has just happened.
 type Point string
@@ -41,6 +44,9 @@ const (
 	SettleFirst Safety = "settle-first" // a parcel is acknowledged after its outcomes are committed
 	Reconciler  Safety = "reconciler"   // what a fault leaves behind is found
 )
+
+// Lag is how long an outcome is in coming where a parcel is acknowledged before: what a machine under load may take.
+const Lag = 300 * time.Millisecond
 
 // Safeties lists them.
 func Safeties() []Safety { return []Safety{Claim, Fence, NoRedirects, SettleFirst, Reconciler} }

@@ -47,6 +47,13 @@ func (b *Breaker) Calling(account, api string, now time.Time) {
 	b.circuit(key{account, api}).at(now).calls++
 }
 
+// Answered counts a call that WeChat answered, whatever it said of the message.
+func (b *Breaker) Answered(account, api string, now time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.circuit(key{account, api}).at(now).sound++
+}
+
 // Failed counts a call that had no answer, or one that says WeChat is out of order. It answers true when the gate was
 // closed for it.
 func (b *Breaker) Failed(ctx context.Context, account, api, why string, now time.Time) (bool, error) {

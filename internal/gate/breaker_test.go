@@ -18,6 +18,9 @@ func calls(t *testing.T, b *gate.Breaker, account string, good, bad int) (closed
 	for range good + bad {
 		b.Calling(account, api, time.Now())
 	}
+	for range good {
+		b.Answered(account, api, time.Now())
+	}
 	for range bad {
 		trips, err := b.Failed(t.Context(), account, api, "timeout", time.Now())
 		if err != nil {
@@ -29,11 +32,11 @@ func calls(t *testing.T, b *gate.Breaker, account string, good, bad int) (closed
 }
 
 func TestBreaker(t *testing.T) {
-	t.Run("trips at half of twenty calls, and not before", func(t *testing.T) {
+	t.Run("trips at half of twenty calls, at five where none was answered, and not before", func(t *testing.T) {
 		for _, c := range []struct {
 			good, bad int
 			trips     bool
-		}{{0, 19, false}, {0, 20, true}, {10, 10, true}, {11, 10, false}, {1000, 400, false}} {
+		}{{0, 4, false}, {0, 5, true}, {1, 18, false}, {1, 19, true}, {10, 10, true}, {11, 10, false}, {1000, 400, false}} {
 			synctest.Test(t, func(t *testing.T) {
 				b := gate.NewBreaker(gate.NewBoard(newStore()))
 				if got := calls(t, b, "shop", c.good, c.bad); got != c.trips {
@@ -45,9 +48,9 @@ func TestBreaker(t *testing.T) {
 	t.Run("failures of long ago do not count", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			b := gate.NewBreaker(gate.NewBoard(newStore()))
-			calls(t, b, "shop", 0, 15)
+			calls(t, b, "shop", 1, 15)
 			time.Sleep(10 * time.Second)
-			if calls(t, b, "shop", 0, 15) {
+			if calls(t, b, "shop", 1, 15) {
 				t.Error("closed")
 			}
 		})

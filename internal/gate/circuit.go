@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// When an API counts as out of order: of the calls of span, at least callsToTrip, half failed. After a rest fewer
-// failures show that it is still so.
+// When an API counts as out of order: of the calls of span, at least callsToTrip, half failed. Fewer failures show it
+// where no call had an answer (those that hang come back few at a time), and after a rest that it is still so.
 const (
 	span        = 10 * time.Second
 	callsToTrip = 20
@@ -29,8 +29,8 @@ type circuit struct {
 }
 
 type count struct {
-	second        int64
-	calls, failed int
+	second               int64
+	calls, failed, sound int
 }
 
 // at is the count of now's second.
@@ -50,15 +50,15 @@ func (c *circuit) failed(now time.Time) (until time.Time, trips bool) {
 		return time.Time{}, false
 	}
 	c.at(now).failed++
-	var calls, failed int
+	var calls, failed, sound int
 	for _, n := range c.counts {
 		if now.Unix()-n.second < int64(len(c.counts)) {
-			calls, failed = calls+n.calls, failed+n.failed
+			calls, failed, sound = calls+n.calls, failed+n.failed, sound+n.sound
 		}
 	}
 	calls = max(calls, failed) // one that hung began before the span
 	need := callsToTrip
-	if c.shaky(now) {
+	if c.shaky(now) || sound == 0 {
 		need = callsAgain
 	}
 	if calls < need || 2*failed < calls {

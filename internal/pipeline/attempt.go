@@ -35,8 +35,9 @@ type Attempt struct {
 	token  wechat.Token
 	quota  QuotaToken
 	claim  Claim
-	// releases of the sender and of the claim allowance, nil when not held
-	sender, allowance func()
+	share  *share
+	places []func() // releases of what the run holds in lines
+	sender bool     // one of them is a sender
 }
 
 // Claimed is the claim that the run holds, if it holds one.

@@ -46,6 +46,7 @@ type Gates interface {
 // Health learns how an account's calls go, to stop them where WeChat is out of order.
 type Health interface {
 	Calling(account, api string, now time.Time)
+	Answered(account, api string, now time.Time)
 	// Troubled reports a call without an answer, or with one that says that WeChat is out of order.
 	Troubled(ctx context.Context, account, api string, r wechat.Result, now time.Time)
 }

@@ -186,22 +186,41 @@ func hasSender(s *Senders) Stage {
 		Name: "hasSender",
 		Run: func(ctx context.Context, a *Attempt) (outcome.Outcome, error) {
 			var err error
-			if a.Message.Kind.HasClientID() {
+			if a.share = s.share(a.Account.AppID); a.Message.Kind.HasClientID() {
 				// May be claimed one batch ahead: a crash costs nothing, and commits carry more.
-				a.allowance, err = s.ahead.acquire(ctx, a.Message.Lane)
+				err = a.enter(ctx, &a.share.ahead, &s.ahead)
 			} else {
-				a.sender, err = s.wire.acquire(ctx, a.Message.Lane)
+				err = a.enter(ctx, &a.share.wire, &s.wire)
+				a.sender = err == nil
+			}
+			if errors.Is(err, errStuck) {
+				o := park(a.Message, outcome.Pace, time.Now().Add(jitter(stuckFor)))
+				o.ErrMsg = err.Error()
+				return o, nil
 			}
 			return outcome.Outcome{}, err
 		},
 		Undo: func(_ context.Context, a *Attempt) {
-			for _, release := range []func(){a.sender, a.allowance} {
-				if release != nil {
-					release()
-				}
+			for _, release := range a.places {
+				release()
 			}
 		},
 	}
+}
+
+// enter waits for a place in the account's line, and then for one in that of all.
+func (a *Attempt) enter(ctx context.Context, own, all *line) error {
+	mine, err := a.share.enter(ctx, own, a.Message.Lane)
+	if err != nil {
+		return err
+	}
+	release, err := all.acquire(ctx, a.Message.Lane)
+	if err != nil {
+		mine()
+		return err
+	}
+	a.places = append(a.places, release, mine)
+	return nil
 }
 
 // storeIsAway parks a message whose guard could not reach its store; it counts as no attempt.

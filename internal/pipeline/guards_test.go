@@ -250,7 +250,7 @@ func TestDrainBeforeTheClaimReturnsTheParcel(t *testing.T) {
 	t.Run("while it waits for a sender", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld()
-			w.senders = NewSenders(1)
+			w.senders = NewSenders(1, 1)
 			busy, _ := w.senders.wire.acquire(t.Context(), message.Normal)
 			ctx, drain := context.WithCancel(t.Context())
 			go func() { time.Sleep(time.Second); drain() }()

@@ -47,12 +47,13 @@ func send(d Deps) Stage {
 	return Stage{Name: "send", Run: func(ctx context.Context, a *Attempt) (outcome.Outcome, error) {
 		// From here on the claim is held: whatever happens ends in an outcome, also while the pod drains.
 		ctx = context.WithoutCancel(ctx)
-		if a.sender == nil {
-			release, err := d.Senders.wire.acquire(ctx, a.Message.Lane)
-			if err != nil {
-				return a.unsent(err), nil
+		if a.claim.Attempt > 1 && !a.share.may(time.Now()) {
+			return a.unsentFor(stuckFor, errBudget), nil
+		}
+		if !a.sender {
+			if err := a.enter(ctx, &a.share.wire, &d.Senders.wire); err != nil {
+				return a.unsentFor(stuckFor, err), nil
 			}
-			defer release()
 		}
 		// The token may have been replaced while the message stood in line: with the old one it would be one more
 		// refused call, which counts.
@@ -71,9 +72,11 @@ func send(d Deps) Stage {
 }
 
 // unsent is the outcome of a claim that could not be used: the message surely did not leave.
-func (a *Attempt) unsent(err error) outcome.Outcome {
+func (a *Attempt) unsent(err error) outcome.Outcome { return a.unsentFor(time.Second, err) }
+
+func (a *Attempt) unsentFor(wait time.Duration, err error) outcome.Outcome {
 	a.Fate = NotSent
-	o := park(a.Message, outcome.Pace, time.Now().Add(time.Second))
+	o := park(a.Message, outcome.Pace, time.Now().Add(jitter(wait)))
 	o.ErrMsg = err.Error()
 	return o
 }
@@ -101,8 +104,13 @@ func (a *Attempt) call(ctx context.Context, d Deps) (outcome.Outcome, wechat.Res
 		d.Observe(a.API(), r)
 	}
 	now = time.Now()
-	if d.Health != nil && outOfOrder(r) {
-		d.Health.Troubled(ctx, a.Account.Name, a.API(), r, now)
+	a.share.came(r, a.claim.Attempt > 1, now)
+	if d.Health != nil {
+		if outOfOrder(r) {
+			d.Health.Troubled(ctx, a.Account.Name, a.API(), r, now)
+		} else {
+			d.Health.Answered(a.Account.Name, a.API(), now)
+		}
 	}
 	switch {
 	case r.Class != wechat.NotSent:

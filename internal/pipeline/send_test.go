@@ -215,7 +215,7 @@ func TestClaimThatCannotBeUsedInTime(t *testing.T) {
 	t.Run("all senders are busy for too long", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld()
-			w.senders = NewSenders(1)
+			w.senders = NewSenders(1, 1)
 			w.claim.Intent = time.Now()
 			busy, _ := w.senders.wire.acquire(t.Context(), message.Normal)
 			go func() { time.Sleep(maxClaimAge + time.Second); busy() }()

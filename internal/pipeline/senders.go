@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"context"
 	"sync"
+	"time"
 
 	"github.com/hongyan-dispatch/hongyan/message"
 )
@@ -13,20 +14,30 @@ import (
 type Senders struct {
 	wire  line // calls in flight
 	ahead line // claims of messages with a client id: in flight, or next
+
+	accounts int
+	mu       sync.Mutex
+	shares   map[message.AppID]*share
 }
 
 // claimsAhead is how many messages with a client id may be claimed beside those on the wire: one batch of the
 // ledger, so that a commit carries many.
 const claimsAhead = 256
 
-// NewSenders makes n senders, of which a sixteenth (one at least, if n > 1, and eight at most) is kept for urgent messages:
-// enough where calls hang, and what they cost a campaign is their share of the rate.
-func NewSenders(n int) *Senders {
-	kept := min(n/16, 8)
-	if kept == 0 && n > 1 {
-		kept = 1
+// NewSenders makes n senders for that many accounts, of which a sixteenth (one at least, if n > 1, and eight at most) is
+// kept for urgent messages: enough where calls hang, and what they cost a campaign is their share of the rate.
+func NewSenders(n, accounts int) *Senders {
+	return &Senders{
+		wire: newLine(n, keptOf(n)), ahead: newLine(n+claimsAhead, keptOf(n)),
+		accounts: accounts, shares: map[message.AppID]*share{},
 	}
-	return &Senders{wire: newLine(n, kept), ahead: newLine(n+claimsAhead, kept)}
+}
+
+func keptOf(n int) int {
+	if kept := min(n/16, 8); kept > 0 {
+		return kept
+	}
+	return min(max(n-1, 0), 1)
 }
 
 // InHand is how many messages a pod with n senders should work on at a time: those on the wire, those claimed
@@ -58,6 +69,11 @@ func (l *line) taken() int {
 
 // acquire waits for a place and answers with its release, which is called once.
 func (l *line) acquire(ctx context.Context, lane message.Lane) (func(), error) {
+	return l.acquireUnless(ctx, lane, nil)
+}
+
+// acquireUnless is acquire that gives up, with errStuck, where at some look every stuckAfter the line is stuck.
+func (l *line) acquireUnless(ctx context.Context, lane message.Lane, stuck func() bool) (func(), error) {
 	queue, floor := l.others, l.kept
 	if lane == message.Urgent {
 		queue, floor = l.urgent, 0
@@ -72,21 +88,46 @@ func (l *line) acquire(ctx context.Context, lane message.Lane) (func(), error) {
 	place := queue.PushBack(ready)
 	l.mu.Unlock()
 
-	select {
-	case <-ready:
-		return l.release, nil
-	case <-ctx.Done():
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		select {
-		case <-ready: // given a place in the same instant: pass it on
-			l.free++
-			l.serve()
-		default:
-			queue.Remove(place)
-		}
-		return nil, ctx.Err()
+	var look <-chan time.Time
+	if stuck != nil {
+		tick := time.NewTicker(stuckAfter)
+		defer tick.Stop()
+		look = tick.C
 	}
+	for {
+		select {
+		case <-ready:
+			return l.release, nil
+		case <-look:
+			if stuck() {
+				return nil, l.leave(queue, place, ready, errStuck)
+			}
+		case <-ctx.Done():
+			return nil, l.leave(queue, place, ready, ctx.Err())
+		}
+	}
+}
+
+// leave leaves the queue, and answers with why.
+func (l *line) leave(queue *list.List, place *list.Element, ready chan struct{}, why error) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	select {
+	case <-ready: // given a place in the same instant: pass it on
+		l.free++
+		l.serve()
+	default:
+		queue.Remove(place)
+	}
+	return why
+}
+
+// resize changes the number of places; those that are taken stay taken.
+func (l *line) resize(n, kept int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.free, l.size, l.kept = l.free+n-l.size, n, kept
+	l.serve()
 }
 
 func (l *line) release() {

@@ -63,7 +63,7 @@ const (
 // newWorld lets everything through; WeChat accepts.
 func newWorld() *world {
 	return &world{
-		senders: NewSenders(4),
+		senders: NewSenders(4, 1),
 		claim:   Claim{Number: 1, Attempt: 1, FirstIntent: time.Now(), Intent: time.Now()},
 		results: []wechat.Result{accepted},
 		fails:   map[string]error{},

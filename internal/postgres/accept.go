@@ -68,7 +68,7 @@ func (s *Store) accept(ctx context.Context, parcels []*message.Parcel, now time.
 	}
 	err = write(false)
 	if errors.Is(err, errNotAll) {
-		return a.answers, nil
+		return a.none(parcels), nil
 	}
 	for try := 1; err != nil && (sqlState(err) == stateUniqueViolation || failureOf(err) == failureUnknown); try++ {
 		// Some of these ids are there: of an earlier call, or of our own, whose commit's answer was lost. A transaction
@@ -77,7 +77,7 @@ func (s *Store) accept(ctx context.Context, parcels []*message.Parcel, now time.
 			break
 		}
 		if err = write(true); errors.Is(err, errNotAll) {
-			return a.answers, nil
+			return a.none(parcels), nil
 		}
 	}
 	if err != nil && doubt {
@@ -211,6 +211,14 @@ func (a *acceptor) encode() error {
 		}
 	}
 	return nil
+}
+
+// none leaves nothing in the parcels: not all can be accepted, so none is.
+func (a *acceptor) none(parcels []*message.Parcel) []Acceptance {
+	for _, p := range parcels {
+		p.Messages = p.Messages[:0:0]
+	}
+	return a.answers
 }
 
 // prune leaves in the parcels what is to be queued.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -261,6 +262,9 @@ func TestWithoutAConnectionNothingWasSent(t *testing.T) {
 	_ = free.Close()
 	plain := httptest.NewServer(answering(200, `{"errcode":0}`))
 	defer plain.Close()
+	strange := httptest.NewTLSServer(answering(200, `{"errcode":0}`))
+	strange.Config.ErrorLog = log.New(io.Discard, "", 0) // of the handshake that fails
+	defer strange.Close()
 	cancelled, cancel := context.WithCancel(t.Context())
 	cancel()
 	for _, c := range []struct {
@@ -270,6 +274,7 @@ func TestWithoutAConnectionNothingWasSent(t *testing.T) {
 	}{
 		{"connection refused", refusing, t.Context(), canaryToken},
 		{"TLS to a server without", strings.Replace(plain.URL, "http:", "https:", 1), t.Context(), canaryToken},
+		{"a certificate that nobody vouches for", strange.URL, t.Context(), canaryToken},
 		{"a name that does not resolve", "http://nowhere.invalid", t.Context(), canaryToken},
 		{"cancelled before", plain.URL, cancelled, canaryToken},
 		{"no token", plain.URL, t.Context(), Token{}},

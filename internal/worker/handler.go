@@ -175,7 +175,7 @@ func (h *Handler) one(ctx context.Context, parcel message.ID, m *message.Message
 // settle writes the outcome, before the parcel may be acknowledged.
 func (h *Handler) settle(ctx context.Context, a *pipeline.Attempt, o outcome.Outcome) error {
 	if !fault.Has(fault.SettleFirst) {
-		go func() { _ = h.Ledger.Settle(ctx, a, o) }()
+		time.AfterFunc(fault.Lag, func() { _ = h.Ledger.Settle(ctx, a, o) })
 		return nil
 	}
 	err := h.Ledger.Settle(ctx, a, o)
