@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -55,8 +56,42 @@ func (r *rig) canaries(ctx context.Context) (leaks []string, err error) {
 			SELECT concat_ws(' ', errmsg, rid, note) AS t FROM event
 			UNION ALL SELECT concat_ws(' ', reason, detail) FROM gate
 			UNION ALL SELECT reason FROM rejected_task) x`).Scan(&texts)
+	if err != nil {
+		return nil, err
+	}
 	search("the ledger's timeline", []byte(texts), true)
+	tables, err := r.tablesWithSecrets(ctx)
+	for _, table := range tables {
+		leaks = append(leaks, "(canary) table "+table+" holds a secret")
+	}
 	return leaks, err
+}
+
+// tablesWithSecrets searches every row of every table, as a dump has them, for the appsecret and access tokens.
+func (r *rig) tablesWithSecrets(ctx context.Context) (found []string, err error) {
+	rows, err := r.db.Query(ctx, "SELECT oid::regclass::text FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace ORDER BY 1")
+	if err != nil {
+		return nil, err
+	}
+	tables, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, err
+	}
+	secrets := []string{regexp.QuoteMeta(secret)}
+	for token := range r.tokens {
+		secrets = append(secrets, regexp.QuoteMeta(token))
+	}
+	for _, table := range tables {
+		var holds bool
+		err := r.db.QueryRow(ctx, "SELECT EXISTS (SELECT FROM "+table+" t WHERE t::text ~ $1)", strings.Join(secrets, "|")).Scan(&holds)
+		if err != nil {
+			return found, err
+		}
+		if holds {
+			found = append(found, table)
+		}
+	}
+	return found, nil
 }
 
 func (r *rig) searchRedis(ctx context.Context, search func(string, []byte, bool)) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -160,13 +161,17 @@ func (r *rig) redisURL() string {
 	return strings.Replace(r.stack.RedisURL(), r.link.to, r.link.addr(), 1)
 }
 
+// freePort draws from below the ports of outgoing connections, of which the suite makes thousands, and those of the
+// suite's servers.
 func freePort() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+	for range 200 {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(8_000)))
+		if err != nil {
+			continue
+		}
+		return l.Addr().String(), l.Close()
 	}
-	defer l.Close()
-	return l.Addr().String(), nil
+	return "", errors.New("no port between 10000 and 18000 is free")
 }
 
 // ready waits until the worker takes parcels.

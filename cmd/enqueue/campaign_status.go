@@ -193,13 +193,14 @@ func (v progressView) String() string {
 	fmt.Fprintf(&b, "%s  %s of %s  %s\n%s\n", v.Name, v.Kind, v.Account, v.ID, v.standing())
 	if a := v.Audience; a != nil {
 		fmt.Fprintf(&b, "audience %s, %s: %s", a.Source, a.State, count(a.Recipients, "recipient"))
-		for _, n := range []struct {
-			count int
-			what  string
-		}{{a.Duplicates, "duplicates"}, {a.Refused, "refused"}, {a.Suppressed, "suppressed"}} {
-			if n.count > 0 {
-				fmt.Fprintf(&b, ", %d %s", n.count, n.what)
-			}
+		if a.Duplicates > 0 {
+			b.WriteString(", " + count(a.Duplicates, "duplicate"))
+		}
+		if a.Refused > 0 {
+			fmt.Fprintf(&b, ", %d refused", a.Refused)
+		}
+		if a.Suppressed > 0 {
+			fmt.Fprintf(&b, ", %d suppressed", a.Suppressed)
 		}
 		b.WriteByte('\n')
 	}

@@ -35,6 +35,7 @@ func (s *Store) OpenFirings(ctx context.Context) ([]OpenFiring, error) {
 			return o, err
 		}
 		o.Campaign = o.Of.ID
+		o.Canary = o.Canary && !o.Of.State.Ended() // to be settled, all of it
 		return o, nil
 	})
 	if err != nil {
