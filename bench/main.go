@@ -16,7 +16,7 @@ type flags struct {
 	Rounds int      `help:"Rounds; each figure is their median." default:"5"`
 	Quick  bool     `help:"One short round: shows that the benchmark works, not how fast anything is."`
 	JSON   bool     `help:"Print the figures as JSON."`
-	Only   []string `help:"Only these parts: dispatch, enqueue, memory, campaigns, urgent, callbacks, safety." sep:","`
+	Only   []string `help:"Only these parts: dispatch, enqueue, memory, campaigns, urgent, callbacks, api, safety." sep:","`
 
 	Subjects []string      `help:"Dispatch: only these subjects, by a part of their names." sep:","`
 	Cells    int           `help:"Dispatch: only the first so many settings." default:"4"`
@@ -60,7 +60,7 @@ func run(ctx context.Context, f flags) error {
 		name    string
 		measure func(context.Context, *environment, int, *Report) error
 	}{
-		{"dispatch", dispatch}, {"enqueue", enqueue}, {"memory", memory}, {"campaigns", campaigns}, {"urgent", urgent}, {"callbacks", callbacks}, {"safety", safety},
+		{"dispatch", dispatch}, {"enqueue", enqueue}, {"memory", memory}, {"campaigns", campaigns}, {"urgent", urgent}, {"callbacks", callbacks}, {"api", httpAPI}, {"safety", safety},
 	}
 	for _, part := range parts {
 		if !wanted(f.Only, part.name) {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/hongyan-dispatch/hongyan/client"
+	"github.com/hongyan-dispatch/hongyan/internal/devstack"
 	"github.com/hongyan-dispatch/hongyan/message"
 	"github.com/hongyan-dispatch/hongyan/outcome"
 )
@@ -212,6 +213,44 @@ func TestAListThatComesAgainFindsItsParts(t *testing.T) {
 	if n := b.rows("true"); n != 3 {
 		t.Errorf("%d rows, want 3", n)
 	}
+}
+
+func TestAllOrNone(t *testing.T) {
+	b := withLedger(t)
+	b.enqueue(template("oA", "taken"))
+	refused := b.EnqueueAll(t.Context(), []message.Message{template("oB", ""), template("oC", "taken")})
+	if !errors.Is(refused[0].Err, client.ErrNotAll) || !errors.Is(refused[1].Err, client.ErrKeyConflict) {
+		t.Errorf("receipts %+v", refused)
+	}
+	refused = b.EnqueueAll(t.Context(), []message.Message{template("oB", ""), template("", "")})
+	if _, invalid := errors.AsType[message.Invalid](refused[1].Err); !errors.Is(refused[0].Err, client.ErrNotAll) || !invalid {
+		t.Errorf("receipts %+v", refused)
+	}
+	refused = b.EnqueueAll(t.Context(), []message.Message{template("oB", ""), massTo(10_001, "")})
+	if _, invalid := errors.AsType[message.Invalid](refused[1].Err); !invalid {
+		t.Errorf("receipts %+v", refused)
+	}
+	for _, r := range withoutLedgerNow(t).EnqueueAll(t.Context(), []message.Message{template("oB", "")}) {
+		if !errors.Is(r.Err, client.ErrNoLedger) {
+			t.Errorf("without a ledger: %+v", r)
+		}
+	}
+	if n := b.rows("true"); n != 1 {
+		t.Errorf("%d messages, want the first alone", n)
+	}
+	good := b.EnqueueAll(t.Context(), []message.Message{template("oB", ""), template("oA", "taken")})
+	if good[0].Err != nil || good[0].Duplicate || good[1].Err != nil || !good[1].Duplicate {
+		t.Errorf("receipts %+v", good)
+	}
+	if _, queued := b.queued(); len(queued) != 2 || b.rows("true") != 2 {
+		t.Errorf("%d messages are queued, want 2", len(queued))
+	}
+}
+
+// withoutLedgerNow is a client inside a test that runs already.
+func withoutLedgerNow(t *testing.T) *bundle {
+	t.Helper()
+	return open(t, client.Options{Redis: devstack.Redis(t)})
 }
 
 func TestReplay(t *testing.T) {

@@ -13,4 +13,8 @@
 // The one fact to know: after any error a message with a Key may be enqueued again, and is sent once. One without
 // a Key may be enqueued again after [ErrUnavailable], which says that nothing was accepted; after [ErrInDoubt] it
 // might be sent twice.
+//
+// A program that reaches neither Redis nor Postgres enqueues over a server's HTTP API, with the same methods and errors:
+//
+//	c, err := client.HTTP("https://hongyan.example.com", os.Getenv("HONGYAN_API_KEY"))
 package client

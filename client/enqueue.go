@@ -19,6 +19,7 @@ import (
 type Receipt struct {
 	ID         message.ID   // of the message; of the first one with this key, if Duplicate; zero after an error
 	Parts      []message.ID // mass lists over WeChat's 10,000: the ids of all parts, ID first
+	Approval   message.ID   // mass sends over HTTP that wait for a second key: the approval's id, while ID is zero
 	Duplicate  bool         // the same message was enqueued before under the same key
 	Durability Durability
 	Err        error // why the message was not accepted; nil if it was

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/hongyan-dispatch/hongyan/internal/postgres"
 	"github.com/hongyan-dispatch/hongyan/internal/window"
@@ -47,6 +48,9 @@ const eventAhead = 5 * time.Minute
 
 // ParseEvent reads an event in the house's JSON, strictly. What is wrong comes back as [message.Invalid].
 func ParseEvent(line []byte) (Event, error) {
+	if !utf8.Valid(line) {
+		return Event{}, message.Invalid{{Rule: "malformed JSON: not UTF-8"}}
+	}
 	var e Event
 	d := json.NewDecoder(bytes.NewReader(line))
 	d.DisallowUnknownFields()
@@ -56,7 +60,27 @@ func ParseEvent(line []byte) (Event, error) {
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return Event{}, message.Invalid{{Rule: "malformed JSON: something follows the object"}}
 	}
-	return e, nil
+	return e, eachFieldOnce(line)
+}
+
+// eachFieldOnce finds what encoding/json lets pass in an object of strings: a key given twice, or in another case.
+func eachFieldOnce(object []byte) error {
+	d := json.NewDecoder(bytes.NewReader(object))
+	seen := map[string]bool{}
+	_, _ = d.Token() // the object was decoded before
+	for d.More() {
+		key, _ := d.Token()
+		name, _ := key.(string)
+		switch {
+		case seen[name]:
+			return message.Invalid{{Path: name, Rule: "malformed JSON: duplicate key"}}
+		case name != strings.ToLower(name):
+			return message.Invalid{{Path: name, Rule: "unknown field; want account, openid, type, at"}}
+		}
+		seen[name] = true
+		_, _ = d.Token()
+	}
+	return nil
 }
 
 // eventError says what encoding/json found, in our words.

@@ -97,6 +97,9 @@ func TestEventsAreChecked(t *testing.T) {
 		`{"account":"shop","open_id":"oA"}`:                                                    "open_id: unknown field; want account, openid, type, at",
 		`{"account":7}`:                                                                        "account: want a string (got number)",
 		`{}`:                                                                                   "account: required: the account's name in the configuration, or its appid; openid: an openid has 1 to 64 characters (got 0); type: want one of message, menu, follow, scan, pay, unsubscribe (got \"\"); at: required: when it happened, WeChat's CreateTime as RFC 3339",
+		`{"account":"shop","account":"shop"}`:                                                  "account: malformed JSON: duplicate key",
+		`{"Account":"shop"}`:                                                                   "Account: unknown field; want account, openid, type, at",
+		"{\"account\":\"\xff\"}":                                                               "malformed JSON: not UTF-8",
 		`[]`:                                                                                   "want an object (got array)",
 		`{"account":"shop"`:                                                                    "malformed JSON: unexpected EOF",
 	} {

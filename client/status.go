@@ -34,13 +34,13 @@ type Status struct {
 
 // A Step is one step of a message's way.
 type Step struct {
-	At      time.Time
-	Status  outcome.Status
-	Reason  outcome.Reason
-	ErrCode int
-	ErrMsg  string // WeChat's words
-	RID     string // WeChat's request id
-	Note    string
+	At      time.Time      `json:"at"`
+	Status  outcome.Status `json:"status"`
+	Reason  outcome.Reason `json:"reason"`
+	ErrCode int            `json:"errcode"`
+	ErrMsg  string         `json:"errmsg"` // WeChat's words
+	RID     string         `json:"rid"`    // WeChat's request id
+	Note    string         `json:"note"`
 }
 
 // Status asks the ledger what became of a message.

@@ -71,7 +71,7 @@ var rooms = map[string]room{
 	"internal/callback":  {doors, []string{"message", "outcome"}},
 	"internal/dashboard": {doors, []string{"outcome", "internal/campaign"}},
 	"internal/webhook":   {doors, []string{"outcome"}},
-	"client":             {doors, []string{"message", "outcome", "internal/mass", "internal/window", "internal/tasks", "internal/postgres", "internal/fault"}},
+	"client":             {doors, []string{"message", "outcome", "internal/campaign", "internal/audience", "internal/mass", "internal/window", "internal/tasks", "internal/postgres", "internal/fault"}},
 
 	"internal/app": {wiring, nil},
 

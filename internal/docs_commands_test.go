@@ -10,9 +10,9 @@ import (
 )
 
 var (
-	programLine = regexp.MustCompile(`(?:^|[|;&] *)((?:worker|enqueue|wechatsim|make)(?: .*)?)$`)
-	codeSpan    = regexp.MustCompile("`((?:worker|enqueue|wechatsim|make) [^`]+)`")
-	subcommands = regexp.MustCompile(`^[a-z]+$`)
+	programLine = regexp.MustCompile(`(?:^|[|;&] *)((?:worker|enqueue|server|wechatsim|make)(?: .*)?)$`)
+	codeSpan    = regexp.MustCompile("`((?:worker|enqueue|server|wechatsim|make) [^`]+)`")
+	subcommands = regexp.MustCompile(`^(?:[a-z]+|retry-failed)$`)
 	composeRun  = regexp.MustCompile(`^docker compose run --rm worker `)
 	target      = regexp.MustCompile(`(?m)^([a-z]+):.*##`)
 )

@@ -18,6 +18,7 @@ type commands struct {
 	Mass      massCommands     `cmd:"" group:"Messages" help:"Mass send (群发): send, status, preview, delete, speed."`
 	Batch     batchCommand     `cmd:"" group:"Messages" help:"Enqueue a file of messages (JSON Lines)."`
 	Event     eventCommand     `cmd:"" group:"Messages" help:"Report what users did (JSON Lines)."`
+	Campaign  campaignCommands `cmd:"" group:"Messages" help:"Campaigns: a message to an audience, started by hand or by a schedule."`
 	Status    statusCommand    `cmd:"" group:"Messages" help:"Say what became of a message."`
 	Explain   explainCommand   `cmd:"" group:"Messages" help:"Say what holds a message and until when, or why it ended so."`
 	Cancel    cancelCommand    `cmd:"" group:"Messages" help:"Cancel a message that is not on its way yet."`

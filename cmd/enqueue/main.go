@@ -116,7 +116,8 @@ func isBadInput(err error) bool {
 	_, invalid := errors.AsType[message.Invalid](err)
 	_, configuration := errors.AsType[*config.Error](err)
 	_, media := errors.AsType[wechat.MediaError](err)
-	return refused || invalid || configuration || media || errors.Is(err, client.ErrKeyConflict)
+	_, spec := errors.AsType[*client.SpecError](err)
+	return refused || spec || invalid || configuration || media || errors.Is(err, client.ErrKeyConflict)
 }
 
 // usage is what is wrong with the command line, and where to read how it is meant.

@@ -74,8 +74,9 @@ func prepare(t *testing.T, env *testscript.Env) error {
 	sim := wechattest.New(wechattest.Options{})
 	sim.MustAddAccount(wechattest.Settings{
 		AppID: "wx0000000000000001", Secret: "secret-of-shop", AnyOpenID: true, AnyMedia: true,
-		WxNames: map[string]string{"editor": "oEDITOR"},
-	})
+		WxNames: map[string]string{"editor": "oEDITOR"}, Tags: []wechattest.Tag{{ID: 2, Name: "会员"}},
+		Templates: []wechattest.Template{{ID: "order_paid", Title: "订单支付成功通知", Content: "商品：{{thing2.DATA}}\n金额：{{amount3.DATA}}"}},
+	}).Tag(2, "oAnn", "oBob")
 	sim.MustAddAccount(wechattest.Settings{
 		AppID: "wx0000000000000002", Secret: "secret-of-club", Type: wechattest.Subscription, AnyOpenID: true, AnyMedia: true,
 	})

@@ -1,4 +1,4 @@
-// Command server takes WeChat's callbacks: it verifies and decrypts them, and writes down what they say.
+// Command server takes WeChat's callbacks, which it verifies, decrypts and writes down, and producers' messages over HTTP.
 package main
 
 import (
@@ -30,13 +30,16 @@ const (
 
 type command struct {
 	Config  string           `placeholder:"FILE" type:"path" help:"Configuration file (or HONGYAN_CONFIG)."`
+	JSON    bool             `help:"Write JSON."`
 	Version kong.VersionFlag `help:"Print the version and exit."`
 
-	Run runCommand `cmd:"" default:"1" help:"Serve until SIGTERM or Ctrl-C, then finish what is under way and exit (the default)."`
+	Run runCommand  `cmd:"" default:"1" help:"Serve until SIGTERM or Ctrl-C, then finish what is under way and exit (the default)."`
+	Key keyCommands `cmd:"" help:"Keys of the HTTP API: create, list, revoke."`
 }
 
 const description = `Hongyan's server is the URL that WeChat's console (服务器配置) asks for: /wechat/{account}. What users do opens their
-customer-service window, receipts say which messages arrived. Run as many as you like.
+customer-service window, receipts say which messages arrived. Producers post their messages to /v1 with a key (server key
+create), as /docs says. Run as many as you like.
 
 Exit codes: 0 done, 1 failed, 2 bad input (flags, configuration).`
 
@@ -48,8 +51,9 @@ func main() {
 
 // invocation is what a command of this program works with.
 type invocation struct {
-	path   string
-	stderr io.Writer
+	path           string
+	json           bool
+	stdout, stderr io.Writer
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
@@ -69,11 +73,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exitBadInput
 	}
 	cli.BindTo(ctx, (*context.Context)(nil))
-	err = cli.Run(invocation{path: config.Path(c.Config, os.LookupEnv), stderr: stderr})
+	err = cli.Run(invocation{path: config.Path(c.Config, os.LookupEnv), json: c.JSON, stdout: stdout, stderr: stderr})
+	_, typed := errors.AsType[badInput](err)
 	switch bad := (*config.Error)(nil); {
 	case err == nil:
 		return exitDone
-	case errors.As(err, &bad):
+	case typed, errors.As(err, &bad):
 		fmt.Fprintf(stderr, "server: %v\n", err)
 		return exitBadInput
 	default:
@@ -97,6 +102,7 @@ func (runCommand) Run(ctx context.Context, i invocation) error {
 		Ready:     func(address string) { log.Info("listening", "address", address) },
 		Observe:   metrics.Answered,
 		Forwarded: metrics.Forwarded,
+		Requested: metrics.Requested,
 		Pushed:    func(account string, m callback.Meaning) { count(metrics, account, m) },
 	})
 	if err == nil {

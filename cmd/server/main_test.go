@@ -31,7 +31,13 @@ import (
 	"github.com/hongyan-dispatch/hongyan/message"
 )
 
-func TestMain(m *testing.M) { devstack.Main(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(envServer) != "" {
+		main()
+		return
+	}
+	devstack.Main(m)
+}
 
 const (
 	appID  = "wx00000000000000c1"
@@ -47,6 +53,7 @@ type house struct {
 	rdb    redis.UniversalClient
 	ledger *window.Ledger
 	stderr *lines
+	file   string     // the configuration
 	stop   func() int // ends the server and says its exit code
 }
 
@@ -78,17 +85,21 @@ func start(t *testing.T, callback string) *house {
 
 func startOn(t *testing.T, redisURL, databaseURL, callback string) *house {
 	t.Helper()
-	file := filepath.Join(t.TempDir(), "hongyan.yaml")
-	text := fmt.Sprintf(`redis: {url: %q}
+	return startConfigured(t, redisURL, databaseURL, fmt.Sprintf(`redis: {url: %q}
 postgres: {url: %q}
 server: {listen: "127.0.0.1:0"}
 accounts:
   - {name: shop, appid: %s, secret: 0123456789abcdef0123456789abcdef, type: service, base_url: "http://127.0.0.1:1", callback: {%s}}
-`, redisURL, databaseURL, appID, callback)
+`, redisURL, databaseURL, appID, callback))
+}
+
+func startConfigured(t *testing.T, redisURL, databaseURL, text string) *house {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "hongyan.yaml")
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	h := &house{T: t, stderr: &lines{}}
+	h := &house{T: t, stderr: &lines{}, file: file}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan int, 1)
 	go func() { ended <- run(ctx, []string{"--config", file}, io.Discard, h.stderr) }()
@@ -382,4 +393,64 @@ func TestBadInput(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Replies stand in the configuration and go out in the request's own mode and form.
+func TestRepliesOfTheConfiguration(t *testing.T) {
+	const replies = ", replies: [{event: follow, text: 谢谢关注}, {keyword: 订单, contains: true, text: 请点菜单}, {transfer: {enabled: true}}]"
+	we := counterpart{token, aesKey}
+	asks := func(words string) string { return strings.Replace(says("oASKS"), "hi", words, 1) }
+	for name, c := range map[string]struct{ callback, mode string }{
+		"encrypted":  {encrypted, "encrypted"},
+		"compatible": {encrypted + ", mode: compatible", "compatible"},
+		"plain":      {"token: " + token + ", mode: plain", "plain"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := start(t, c.callback+replies)
+			for body, want := range map[string]string{
+				asks("查订单"): "请点菜单", happens("oASKS", "subscribe", ""): "谢谢关注", asks("别的"): "transfer_customer_service",
+			} {
+				var text string
+				h.eventually("an answer of 200", func() bool {
+					var status int
+					if c.mode == "plain" {
+						at, nonce := fmt.Sprint(time.Now().Unix()), fmt.Sprint(next())
+						status, text = h.post(url.Values{"timestamp": {at}, "nonce": {nonce}, "signature": {we.sign(at, nonce)}}, body)
+					} else {
+						status, text = h.push(we, body)
+					}
+					return status == 200
+				})
+				if strings.Contains(text, want) != (c.mode == "plain") {
+					t.Errorf("answered %q", text)
+				}
+				if c.mode != "plain" {
+					text = we.unseal(t, text)
+				}
+				if !strings.Contains(text, want) || !strings.Contains(text, "<ToUserName><![CDATA[oASKS]]>") {
+					t.Errorf("answered %q, want %q to the user", text, want)
+				}
+			}
+			if warned := strings.Contains(h.stderr.String(), "takes bodies that are not encrypted"); warned == (c.mode == "encrypted") {
+				t.Errorf("mode %s: warned %t", c.mode, warned)
+			}
+		})
+	}
+}
+
+// unseal reads an encrypted answer, whose signature must be WeChat's kind.
+func (c counterpart) unseal(t *testing.T, answer string) string {
+	t.Helper()
+	m := regexp.MustCompile(`^<xml><Encrypt><!\[CDATA\[(.+)\]\]></Encrypt><MsgSignature><!\[CDATA\[(.+)\]\]></MsgSignature><TimeStamp>(\d+)</TimeStamp><Nonce><!\[CDATA\[(\d+)\]\]></Nonce></xml>$`).FindStringSubmatch(answer)
+	if m == nil || c.sign(m[3], m[4], m[1]) != m[2] {
+		t.Fatalf("answered %q", answer)
+	}
+	data, err := base64.StdEncoding.DecodeString(m[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, iv := c.cipher()
+	cipher.NewCBCDecrypter(block, iv).CryptBlocks(data, data)
+	length := int(binary.BigEndian.Uint32(data[16:]))
+	return string(data[20 : 20+length])
 }

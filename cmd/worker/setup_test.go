@@ -251,3 +251,18 @@ func nextDay(t *testing.T) time.Time {
 	}
 	return midnight
 }
+
+// addConfig adds to the workers' configuration, before they start.
+func (f *fleet) addConfig(text string) {
+	f.Helper()
+	file, err := os.OpenFile(f.config, os.O_APPEND|os.O_WRONLY, 0)
+	if err == nil {
+		_, err = file.WriteString(text)
+	}
+	if err == nil {
+		err = file.Close()
+	}
+	if err != nil {
+		f.Fatal(err)
+	}
+}

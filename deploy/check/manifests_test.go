@@ -63,6 +63,28 @@ func TestChartIsTheBase(t *testing.T) {
 	}
 }
 
+// An overlay changes the image and the configuration as the base's first lines say.
+func TestOverlaysOfTheBase(t *testing.T) {
+	all := overlaid(t, `images: [{name: hongyan, newName: registry.example.com/hongyan, newTag: v1.0.0}]
+configMapGenerator: [{name: hongyan-config, behavior: replace, files: [hongyan.yaml]}]
+namespace: messages
+`, map[string]string{"hongyan.yaml": "# mine\n"}, "keda")
+	for name, pod := range pods(all) {
+		if got := pod.Containers[0].Image; got != "registry.example.com/hongyan:v1.0.0" {
+			t.Errorf("%s runs %s", name, got)
+		}
+		for _, v := range pod.Volumes {
+			if v.ConfigMap == nil {
+				continue
+			}
+			c, ok := all["ConfigMap "+v.ConfigMap.Name].(*corev1.ConfigMap)
+			if !ok || c.Data["hongyan.yaml"] != "# mine\n" {
+				t.Errorf("%s reads %s, which is %+v", name, v.ConfigMap.Name, c)
+			}
+		}
+	}
+}
+
 func TestPodsAreLockedDown(t *testing.T) {
 	each(t, func(t *testing.T, all objects) {
 		for name, pod := range pods(all) {

@@ -131,6 +131,12 @@ func of[T any](all objects) (found []T) {
 // kustomized is what `kubectl kustomize` makes of the base with components.
 func kustomized(t *testing.T, components ...string) objects {
 	t.Helper()
+	return overlaid(t, "", nil, components...)
+}
+
+// overlaid is kustomized with more of the overlay's own.
+func overlaid(t *testing.T, more string, files map[string]string, components ...string) objects {
+	t.Helper()
 	base, err := filepath.Abs("../kubernetes")
 	if err != nil {
 		t.Fatal(err)
@@ -144,8 +150,15 @@ func kustomized(t *testing.T, components ...string) objects {
 	for _, c := range components {
 		text += "  - " + relative(t, overlay, filepath.Join(base, "components", c)) + "\n"
 	}
-	if err := disk.WriteFile(filepath.Join(overlay, "kustomization.yaml"), []byte(text)); err != nil {
-		t.Fatal(err)
+	files = maps.Clone(files)
+	if files == nil {
+		files = map[string]string{}
+	}
+	files["kustomization.yaml"] = text + more
+	for name, text := range files {
+		if err := disk.WriteFile(filepath.Join(overlay, name), []byte(text)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	made, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(disk, overlay)
 	if err != nil {

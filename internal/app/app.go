@@ -213,6 +213,7 @@ func (w *pod) run(ctx context.Context) error {
 	front.Go(func() error { return w.breaker.Run(serving, w.answers, failed("ask whether WeChat answers")) })
 	front.Go(func() error { return w.lead(serving) })
 	front.Go(func() error { return w.campaigns(serving) })
+	front.Go(func() error { return w.audiences(serving) })
 	front.Go(func() error { return w.heal(serving) })
 	front.Go(func() error { return w.keepHouse(serving) })
 	front.Go(func() error { return w.tellWebhooks(serving) })

@@ -19,7 +19,7 @@ import (
 func (w *pod) campaigns(ctx context.Context) error {
 	work := func(ctx context.Context) error { // a new term begins with a new memory
 		f := &feed.Feeder{
-			Campaigns: &campaignRows{store: w.store, rdb: w.shared}, Gates: w.board, Queue: w.enqueuer, Flows: w.accounts.flows, Log: w.log,
+			Campaigns: &campaignRows{store: w.store, rdb: w.shared, queue: w.enqueuer}, Gates: w.board, Queue: w.enqueuer, Flows: w.accounts.flows, Log: w.log,
 		}
 		return f.Run(ctx)
 	}
@@ -39,6 +39,7 @@ const (
 type campaignRows struct {
 	store *postgres.Store
 	rdb   redis.UniversalClient
+	queue *tasks.Enqueuer
 	open  map[int32]postgres.OpenFiring // as last read
 }
 
@@ -46,14 +47,33 @@ func (r *campaignRows) Due(ctx context.Context, now time.Time) ([]feed.Due, erro
 	rows, err := r.store.DueCampaigns(ctx, now)
 	list := make([]feed.Due, len(rows))
 	for i, c := range rows {
-		s := c.Spec.Schedule
-		list[i] = feed.Due{Campaign: c.ID, Name: c.Name, Ticks: s.Due(c.LastTick, now), Last: now, Next: s.Next(now)}
+		list[i] = feed.Due{Campaign: c.ID, Name: c.Name, Ticks: ticksOf(c, now), Last: now, Next: c.Spec.Schedule.Next(now)}
 	}
 	return list, err
 }
 
+// ticksOf are the ticks that a campaign which is due is to fire. One that was started by hand, and waits for its
+// audience, has its start.
+func ticksOf(c postgres.Campaign, now time.Time) []time.Time {
+	if c.Spec.Schedule.IsZero() {
+		return []time.Time{c.NextTick}
+	}
+	return c.Spec.Schedule.Due(c.LastTick, now)
+}
+
 func (r *campaignRows) Fire(ctx context.Context, id message.ID, tick time.Time) (bool, error) {
-	_, made, err := r.store.Fire(ctx, id, tick, 0)
+	audience := int32(0)
+	if c, err := r.store.Campaign(ctx, id.String()); err != nil {
+		return false, err
+	} else if c.Spec.Audience.Pulled() {
+		if audience, err = r.store.ReadyAudience(ctx, id, tick); err != nil {
+			return false, err
+		}
+		if audience == 0 {
+			return false, feed.ErrNotYet
+		}
+	}
+	_, made, err := r.store.Fire(ctx, id, tick, audience)
 	if errors.Is(err, postgres.ErrNoAudience) {
 		_, failed := r.store.FailCampaign(ctx, id, err.Error())
 		err = errors.Join(err, failed)
@@ -85,7 +105,11 @@ func (r *campaignRows) Firings(ctx context.Context) ([]feed.Firing, error) {
 }
 
 func (r *campaignRows) QueueChunks(ctx context.Context, firing int32, n int) ([]tasks.Chunk, error) {
-	list, err := r.store.QueueChunks(ctx, r.open[firing], n, lookAfter)
+	f := r.open[firing]
+	list, err := r.store.QueueChunks(ctx, f, n, lookAfter)
+	if f.Of.Kind == message.Mass {
+		return nil, errors.Join(err, r.parts(ctx, f, list))
+	}
 	return chunkTasks(list), err
 }
 
@@ -129,6 +153,9 @@ func (r *campaignRows) lost(ctx context.Context, f postgres.OpenFiring) ([]postg
 	long, err := r.store.LongQueued(ctx, f)
 	if err != nil || len(long) == 0 {
 		return nil, err
+	}
+	if f.Of.Kind == message.Mass { // never in a queue: whoever marked them has died
+		return nil, r.parts(ctx, f, long)
 	}
 	gone, err := tasks.ChunksGone(ctx, r.rdb, chunkTasks(long))
 	if err != nil {

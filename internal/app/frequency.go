@@ -36,7 +36,7 @@ func (c *chunks) sparing(ctx context.Context, spec *campaign.Spec, letters []wor
 		letters[i].Later = !held[i]
 		users = append(users, letters[i].To)
 	}
-	since := capSince(spec.Cap, now)
+	since := spec.Cap.Since(now)
 	if dedupe := now.Add(-dedupeFor); spec.Dedupe && dedupe.Before(since) {
 		since = dedupe
 	}
@@ -57,7 +57,7 @@ func spare(spec *campaign.Spec, letters []worker.Letter, got []postgres.Campaign
 	}
 	count, seen := map[message.OpenID]int{}, map[content]bool{}
 	for _, s := range got {
-		if !s.At.Before(capSince(spec.Cap, now)) {
+		if !s.At.Before(spec.Cap.Since(now)) {
 			count[s.To]++
 		}
 		if !s.At.Before(now.Add(-dedupeFor)) {
@@ -73,18 +73,6 @@ func spare(spec *campaign.Spec, letters []worker.Letter, got []postgres.Campaign
 			l.Skip = outcome.Outcome{Status: outcome.Skipped, Reason: outcome.Duplicate}
 		}
 	}
-}
-
-// capSince is when a cap's day or week began, in Beijing; weeks begin on Monday.
-func capSince(c campaign.FrequencyCap, now time.Time) time.Time {
-	if c.Messages <= 0 {
-		return now
-	}
-	day := message.Day(now)
-	if c.Per != "week" {
-		return day
-	}
-	return day.AddDate(0, 0, -(int(message.Beijing(day).Weekday())+6)%7)
 }
 
 // holdUser is longer than any run of a chunk.

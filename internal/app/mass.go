@@ -52,12 +52,11 @@ func (c caps) Look(ctx context.Context, a *pipeline.Attempt) (full bool, wait ti
 	return false, time.Time{}, err
 }
 
-// hashes names users in the cap counts without their openids. The key is the account's, not its secret: a secret
-// changes, and the counts of a month must outlive that.
+// hashes names users in the cap counts without their openids.
 func hashes(appid string, list []message.OpenID) []int64 {
 	all := make([]int64, len(list))
 	for i, user := range list {
-		all[i] = mass.Hash([]byte("hongyan/mass/"+appid), user)
+		all[i] = mass.UserHash(message.AppID(appid), user)
 	}
 	return all
 }

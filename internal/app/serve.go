@@ -14,6 +14,8 @@ import (
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/hongyan-dispatch/hongyan/client"
+	"github.com/hongyan-dispatch/hongyan/internal/api"
 	"github.com/hongyan-dispatch/hongyan/internal/callback"
 	"github.com/hongyan-dispatch/hongyan/internal/config"
 	"github.com/hongyan-dispatch/hongyan/internal/postgres"
@@ -30,9 +32,10 @@ type ServeOptions struct {
 	Metrics   http.Handler      // at /metrics; nil: none
 	Stores    *telemetry.Stores // answers /readyz; nil: one of its own
 	Ready     func(address string)
-	Observe   func(account, result string, took time.Duration) // a request to the callback was answered
-	Pushed    func(account string, m callback.Meaning)         // a push was recorded
-	Forwarded func(account, result string)                     // a push was passed on
+	Observe   func(account, result string, took time.Duration)       // a request to the callback was answered
+	Pushed    func(account string, m callback.Meaning)               // a push was recorded
+	Forwarded func(account, result string)                           // a push was passed on
+	Requested func(operation string, status int, took time.Duration) // a request to the API was answered
 }
 
 // Times of the HTTP server. A request's own are those of its handler.
@@ -43,7 +46,7 @@ const (
 	serverDrain   = 10 * time.Second
 )
 
-// Serve is a server: it takes WeChat's callbacks until ctx ends, then finishes what is under way and returns.
+// Serve is a server: it takes WeChat's callbacks and producers' requests until ctx ends, then finishes what is under way and returns.
 func Serve(ctx context.Context, c *config.Config, o ServeOptions) error {
 	s := &server{config: c, options: o, log: o.Log}
 	defer s.close()
@@ -66,6 +69,9 @@ type server struct {
 	pushes   *pushes
 	inbox    *callback.Inbox
 	handler  http.Handler
+	producer *client.Client
+	api      *api.Handler
+	backlog  *backlog
 
 	forwarders []*callback.Forwarder
 }
@@ -108,6 +114,9 @@ func (s *server) open(ctx context.Context) (err error) {
 	}
 	s.stores = cmp.Or(s.options.Stores, &telemetry.Stores{})
 	s.stores.Watch(storesOf(s.store, s.rdb)...)
+	if err := s.openAPI(ctx, all); err != nil {
+		return err
+	}
 	s.handler = s.routes(door)
 	return nil
 }
@@ -197,6 +206,8 @@ func reveal(secrets ...config.Secret) []string {
 func (s *server) routes(door http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/wechat/{account}", door)
+	mux.Handle("/v1/", s.api)
+	api.Documentation(mux)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.Handle("GET /readyz", s.stores)
 	if s.options.Metrics != nil {
@@ -215,6 +226,8 @@ func (s *server) run(ctx context.Context) error {
 	g, serving := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.inbox.Run(base) })
 	g.Go(func() error { return s.pushes.Run(base) })
+	g.Go(func() error { return s.api.Run(base) })
+	g.Go(func() error { return s.backlog.run(serving) })
 	for _, f := range s.forwarders {
 		g.Go(func() error { return f.Run(base) })
 	}
@@ -227,6 +240,7 @@ func (s *server) run(ctx context.Context) error {
 	g.Go(func() error {
 		<-serving.Done()
 		s.stores.Watch() // whoever asks sends nothing more here
+		s.api.Drain()
 		bounded, cancel := context.WithTimeout(base, serverDrain)
 		defer cancel()
 		err := web.Shutdown(bounded)
@@ -240,6 +254,9 @@ func (s *server) run(ctx context.Context) error {
 }
 
 func (s *server) close() {
+	if s.producer != nil {
+		_ = s.producer.Close()
+	}
 	if s.listener != nil {
 		_ = s.listener.Close()
 	}

@@ -73,13 +73,27 @@ func (c counterpart) chain(plain []byte) string {
 	return base64.StdEncoding.EncodeToString(sealed)
 }
 
-// unseal decrypts block by block and returns what stands behind the random head, or fails the test.
-func (c counterpart) unseal(t testing.TB, text string) (random, msg string) {
-	t.Helper()
+// opens says whether a text is what WeChat encrypts for the account, by the words of its page alone.
+func (c counterpart) opens(text string) bool {
 	sealed, err := base64.StdEncoding.DecodeString(text)
-	if err != nil || len(sealed)%32 != 0 {
-		t.Fatalf("encrypted text of %d bytes: %v", len(sealed), err)
+	if err != nil || len(sealed) < 32 || len(sealed)%32 != 0 {
+		return false
 	}
+	plain := c.unchain(sealed)
+	pad := int(plain[len(plain)-1])
+	if pad < 1 || pad > 32 || !strings.HasSuffix(plain, strings.Repeat(plain[len(plain)-1:], pad)) {
+		return false
+	}
+	plain = plain[:len(plain)-pad]
+	if len(plain) < 20 {
+		return false
+	}
+	n := int(plain[16])<<24 | int(plain[17])<<16 | int(plain[18])<<8 | int(plain[19])
+	return 20+n <= len(plain) && plain[20+n:] == c.appid
+}
+
+// unchain decrypts block by block.
+func (c counterpart) unchain(sealed []byte) string {
 	key := c.rawKey()
 	block, _ := aes.NewCipher(key)
 	plain := make([]byte, len(sealed))
@@ -93,7 +107,17 @@ func (c counterpart) unseal(t testing.TB, text string) (random, msg string) {
 			plain[at+i] ^= before[i]
 		}
 	}
-	s := string(plain)
+	return string(plain)
+}
+
+// unseal decrypts block by block and returns what stands behind the random head, or fails the test.
+func (c counterpart) unseal(t testing.TB, text string) (random, msg string) {
+	t.Helper()
+	sealed, err := base64.StdEncoding.DecodeString(text)
+	if err != nil || len(sealed)%32 != 0 {
+		t.Fatalf("encrypted text of %d bytes: %v", len(sealed), err)
+	}
+	s := c.unchain(sealed)
 	pad := s[len(s)-1]
 	s = strings.TrimSuffix(s, strings.Repeat(string(rune(pad)), int(pad)))
 	n := int(s[16])<<24 | int(s[17])<<16 | int(s[18])<<8 | int(s[19])

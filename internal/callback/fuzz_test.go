@@ -73,11 +73,19 @@ func FuzzDecrypt(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		// Random ciphertexts do not survive the padding: what is drawn is tried as plaintext, too.
 		if raw, err := base64.StdEncoding.DecodeString(text); err == nil && len(raw)%32 == 0 {
-			if msg, err := s.decrypt(weChat.chain(raw)); err == nil && len(msg)+len(appID)+randomHead+lengthHead >= len(raw) {
+			sealed := weChat.chain(raw)
+			msg, err := s.decrypt(sealed)
+			if err == nil && len(msg)+len(appID)+randomHead+lengthHead >= len(raw) {
 				t.Fatalf("%d bytes out of %d", len(msg), len(raw))
+			}
+			if weChat.opens(sealed) != (err == nil) {
+				t.Fatalf("%x: %v, and the counterpart differs", raw, err)
 			}
 		}
 		msg, err := s.decrypt(text)
+		if weChat.opens(text) != (err == nil) {
+			t.Fatalf("%v, and the counterpart differs", err)
+		}
 		if err != nil {
 			if msg != nil {
 				t.Fatalf("%q beside an error", msg)

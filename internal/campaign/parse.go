@@ -22,7 +22,7 @@ import (
 //
 //	name: double-eleven            # required
 //	account: shop                  # required: the account's name in the configuration, or its appid
-//	kind: template                 # required: template, subscribe or custom
+//	kind: template                 # required: template, subscribe, custom or mass
 //	template: {…}                  # the body, under the kind's name: WeChat's own JSON for the call, without touser
 //	fallback: {kind: template, template: {…}}   # of kind custom only: goes where the user's window is closed
 //	lane: bulk                     # urgent, normal or bulk (the default)

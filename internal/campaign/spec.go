@@ -3,6 +3,7 @@ package campaign
 import (
 	"cmp"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -40,10 +41,35 @@ type Source struct {
 	SQL  string `json:"sql,omitempty"`
 }
 
+// Pulled says that workers fetch the audience, anew for each firing.
+func (s Source) Pulled() bool {
+	return s.Kind == FromTag || s.Kind == FromFollowers || s.Kind == FromSQL
+}
+
+// String is the source as an audience's row has it; a file's name is known when it is imported.
+func (s Source) String() string {
+	if s.Kind == FromTag {
+		return fmt.Sprintf("%s:%d", FromTag, s.Tag)
+	}
+	return s.Kind
+}
+
 // FrequencyCap is how many campaign messages a user gets.
 type FrequencyCap struct {
 	Messages int    `json:"messages,omitempty"`
 	Per      string `json:"per,omitempty"` // day, week
+}
+
+// Since is when the cap's day or week began, in Beijing; weeks begin on Monday.
+func (c FrequencyCap) Since(now time.Time) time.Time {
+	if c.Messages <= 0 {
+		return now
+	}
+	day := message.Day(now)
+	if c.Per != "week" {
+		return day
+	}
+	return day.AddDate(0, 0, -(int(message.Beijing(day).Weekday())+6)%7)
 }
 
 // timezone is the campaign's; one that is started by hand has it for its calendar and its texts alone.

@@ -33,8 +33,10 @@ func (c *checker) config(v *Config, needs []Need) {
 	c.storeURL("redis.url", v.Redis.URL,
 		"redis", "rediss", "redis-cluster", "rediss-cluster", "redis-sentinel", "rediss-sentinel")
 	c.storeURL("postgres.url", v.Postgres.URL, "postgres", "postgresql")
+	c.storeURL("campaigns.database", v.Campaigns.Database, "postgres", "postgresql")
 	c.listen("server.listen", v.Server.Listen)
 	atLeast(c, "server.max_parallel", v.Server.MaxParallel, 1, "512 is the default")
+	atLeast(c, "server.max_backlog", v.Server.MaxBacklog, 1, "1000000 is the default")
 	c.listen("worker.metrics_listen", v.Worker.MetricsListen)
 	within(c, "worker.senders", v.Worker.Senders, 1, 10_000, "")
 	c.rule(len(v.Worker.Name) <= 64, "worker.name", "longer than 64 bytes", "shorten it")

@@ -9,6 +9,7 @@ type Config struct {
 	Server    Server    `yaml:"server"`
 	Worker    Worker    `yaml:"worker"`
 	Accounts  []Account `yaml:"accounts"`
+	Campaigns Campaigns `yaml:"campaigns"`
 	Retention Retention `yaml:"retention"`
 	Log       Log       `yaml:"log"`
 }
@@ -35,10 +36,17 @@ type Postgres struct {
 	URLFile string `yaml:"url_file"`
 }
 
+// Campaigns says where audiences are that a query gives.
+type Campaigns struct {
+	Database     Secret `yaml:"database"` // the URL of a Postgres; empty: campaigns take no audience by a query
+	DatabaseFile string `yaml:"database_file"`
+}
+
 // Server configures the HTTP server.
 type Server struct {
 	Listen      string `yaml:"listen"`
 	MaxParallel int    `yaml:"max_parallel"` // requests to the callback at one time
+	MaxBacklog  int64  `yaml:"max_backlog"`  // messages of an account's kind that may wait before the API takes no more
 }
 
 // Worker configures a worker process.
@@ -234,4 +242,5 @@ type Policy struct {
 	MinusOne              string          `yaml:"minus_one" oneof:"not_sent,ambiguous"`
 	RetryAfter            []time.Duration `yaml:"retry_after"`           // waits between attempts after a back-off code
 	UnknownCodeAttempts   int             `yaml:"unknown_code_attempts"` // after a code that no table knows
+	MassApproval          bool            `yaml:"mass_approval"`         // mass sends over the API wait for a second key
 }

@@ -162,6 +162,11 @@ func set(v reflect.Value, text string) (rule string) {
 	switch v.Kind() {
 	case reflect.String:
 		v.SetString(text)
+	case reflect.Bool:
+		if text != "true" && text != "false" {
+			return fmt.Sprintf("%q is neither true nor false", text)
+		}
+		v.SetBool(text == "true")
 	case reflect.Int, reflect.Int64:
 		i, err := strconv.ParseInt(strings.ReplaceAll(text, "_", ""), 10, 64)
 		if err != nil {
@@ -174,11 +179,6 @@ func set(v reflect.Value, text string) (rule string) {
 			return fmt.Sprintf("%q is no number", text)
 		}
 		v.SetFloat(f)
-	case reflect.Bool:
-		if text != "true" && text != "false" {
-			return fmt.Sprintf("%q is neither true nor false", text)
-		}
-		v.SetBool(text == "true")
 	default:
 		panic("config: no rule for a field of type " + v.Type().String())
 	}

@@ -120,6 +120,7 @@ func (d *decoder) applyOverrides(c *Config) {
 func (d *decoder) secretFiles(c *Config) {
 	d.secretFile("redis.url", &c.Redis.URL, c.Redis.URLFile)
 	d.secretFile("postgres.url", &c.Postgres.URL, c.Postgres.URLFile)
+	d.secretFile("campaigns.database", &c.Campaigns.Database, c.Campaigns.DatabaseFile)
 	for i := range c.Accounts {
 		a, at := &c.Accounts[i], fmt.Sprintf("accounts[%d]", i)
 		d.secretFile(at+".secret", &a.Secret, a.SecretFile)

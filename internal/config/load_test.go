@@ -230,6 +230,7 @@ func TestMistakes(t *testing.T) {
 		"not a number":               {account("    reserve: {margin: .nan}\n"), `".nan" is no number`},
 		"keys outlive messages":      {"retention: {keys: 48h, messages: 24h}", "retention.messages: 24h0m0s is not between 48h0m0s"},
 		"keys forgotten too soon":    {"retention: {keys: 1h}", "retention.keys: 1h0m0s is not between 24h0m0s"},
+		"neither true nor false":     {shop + "    policy: {mass_approval: maybe}\n", `accounts[0].policy.mass_approval: "maybe" is neither true nor false`},
 		"an anchor in itself":        {"accounts: [&a {<<: *a}]", "an anchor's value contains itself"},
 		"an endless variable":        {"log: {level: '${LEVEL'}", "${ without its }"},
 		"a variable without a name":  {"log: {level: '${}'}", "holds no variable's name"},
@@ -305,5 +306,12 @@ func TestExpand(t *testing.T) {
 		if got, err := expand(text, env); err != nil || got != want {
 			t.Errorf("expand(%q) = %q, %v; want %q", text, got, err, want)
 		}
+	}
+}
+
+func TestTrueIsRead(t *testing.T) {
+	c := load(t, shop+"    policy: {mass_approval: true}\n", environment())
+	if !c.Accounts[0].Policy.MassApproval {
+		t.Error("mass_approval: true is not read")
 	}
 }

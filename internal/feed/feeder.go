@@ -57,7 +57,8 @@ type Due struct {
 type Campaigns interface {
 	// Due lists campaigns whose next tick has come.
 	Due(ctx context.Context, now time.Time) ([]Due, error)
-	// Fire makes the firing of a tick, unless it is there; then it says false.
+	// Fire makes the firing of a tick, unless it is there; then it says false. The error is ErrNotYet while its audience is
+	// fetched.
 	Fire(ctx context.Context, id message.ID, tick time.Time) (bool, error)
 	// Ticked moves the schedule on.
 	Ticked(ctx context.Context, d Due) error
@@ -73,6 +74,9 @@ type Campaigns interface {
 	Hold(ctx context.Context, id message.ID, state campaign.State, reason string, until time.Time) error
 	Free(ctx context.Context, id message.ID) error
 }
+
+// ErrNotYet says that a tick cannot be fired yet.
+var ErrNotYet = errors.New("not yet")
 
 // Looks says which gate stands before an API.
 type Looks interface {
@@ -143,6 +147,9 @@ func (f *Feeder) fire(ctx context.Context, now time.Time) error {
 func (f *Feeder) fireOne(ctx context.Context, d Due) error {
 	for _, tick := range d.Ticks {
 		made, err := f.Campaigns.Fire(ctx, d.Campaign, tick)
+		if errors.Is(err, ErrNotYet) {
+			return nil // the schedule waits
+		}
 		if err != nil {
 			return err
 		}
@@ -272,7 +279,7 @@ func (f *Feeder) next(list []*Firing, given map[int32]int, pace float64) *Firing
 			own = min(own, firing.PerSecond)
 		}
 		most := chunksAhead(own, firing.ChunkSize)
-		if firing.Canary {
+		if firing.Canary || firing.Stock.Kind == message.Mass && !firing.State.Ended() { // parts go one after another
 			most = 1
 		}
 		if firing.Busy+given[firing.ID] >= most {

@@ -18,6 +18,12 @@ func Hash(key []byte, openid message.OpenID) int64 {
 	return int64(binary.BigEndian.Uint64(mac.Sum(sum[:0])))
 }
 
+// UserHash is the name by which a user of an account is counted. The key is the account's, not its secret: a secret
+// changes, and the counts of a month must outlive that.
+func UserHash(app message.AppID, openid message.OpenID) int64 {
+	return Hash([]byte("hongyan/mass/"+string(app)), openid)
+}
+
 // Pack writes the hashes of a call's users, sorted and each once, in 8 bytes each: what an exact refund needs.
 func Pack(hashes []int64) []byte {
 	sorted := slices.Clone(hashes)

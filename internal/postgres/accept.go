@@ -68,7 +68,7 @@ func (s *Store) accept(ctx context.Context, parcels []*message.Parcel, now time.
 	}
 	err = write(false)
 	if errors.Is(err, errNotAll) {
-		return a.answers, nil
+		return a.none(parcels), nil
 	}
 	for try := 1; err != nil && (sqlState(err) == stateUniqueViolation || failureOf(err) == failureUnknown); try++ {
 		// Some of these ids are there: of an earlier call, or of our own, whose commit's answer was lost. A transaction
@@ -77,7 +77,7 @@ func (s *Store) accept(ctx context.Context, parcels []*message.Parcel, now time.
 			break
 		}
 		if err = write(true); errors.Is(err, errNotAll) {
-			return a.answers, nil
+			return a.none(parcels), nil
 		}
 	}
 	if err != nil && doubt {
@@ -198,7 +198,7 @@ func (a *acceptor) encode() error {
 			} else {
 				members = append(members, e.m.ID)
 			}
-			copyMessage(&a.messages, e.m.ID, parcel, account, p.Kind, p.Lane, state, reason)
+			copyMessage(&a.messages, e.m, parcel, account, p.Kind, p.Lane, state, reason)
 			if err := copyBody(&a.bodies, e.m); err != nil {
 				return err
 			}
@@ -211,6 +211,14 @@ func (a *acceptor) encode() error {
 		}
 	}
 	return nil
+}
+
+// none leaves nothing in the parcels: not all can be accepted, so none is.
+func (a *acceptor) none(parcels []*message.Parcel) []Acceptance {
+	for _, p := range parcels {
+		p.Messages = p.Messages[:0:0]
+	}
+	return a.answers
 }
 
 // prune leaves in the parcels what is to be queued.
@@ -233,9 +241,9 @@ func due(m *message.Message, t time.Time) time.Time {
 	return t
 }
 
-func copyMessage(v *values, id, parcel message.ID, account int32, kind message.Kind, lane message.Lane, state outcome.Status, reason outcome.Reason) {
+func copyMessage(v *values, m *message.Message, parcel message.ID, account int32, kind message.Kind, lane message.Lane, state outcome.Status, reason outcome.Reason) {
 	*v = append(*v, 0, 18)
-	v.uuid(id)
+	v.uuid(m.ID)
 	v.uuid(parcel)
 	v.int8(0)
 	v.time(time.Time{})
@@ -249,8 +257,8 @@ func copyMessage(v *values, id, parcel message.ID, account int32, kind message.K
 	v.int4(0)
 	v.int4(0)
 	v.int4(0)
-	v.int4(0)
-	v.int4(0)
+	v.int4(m.Firing)
+	v.int4(m.N)
 	v.int2(0)
 	v.bool(false)
 }

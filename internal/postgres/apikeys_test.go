@@ -109,9 +109,13 @@ func TestAllOrNone(t *testing.T) {
 	taken, good, bad := newMessage(), newMessage(), newMessage()
 	taken.Key, bad.Key, bad.To = "k", "k", "oOther"
 	b.accept(parcelOf(taken))
-	got, err := b.store.AcceptAll(b.ctx, []*message.Parcel{parcelOf(good, bad)}, time.Now())
+	refused := parcelOf(good, bad)
+	got, err := b.store.AcceptAll(b.ctx, []*message.Parcel{refused}, time.Now())
 	if err != nil || !got[1].Conflict {
 		t.Fatalf("%+v, %v; want the second in conflict", got, err)
+	}
+	if len(refused.Messages) > 0 {
+		t.Error("what is not accepted is left to be queued")
 	}
 	if n := b.count(`SELECT count(*) FROM message`); n != 1 {
 		t.Errorf("%d messages are there, want the first alone", n)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -29,6 +30,12 @@ type Audience struct {
 	CreatedAt  time.Time
 }
 
+// retrySource begins the source of an audience that a retry made.
+const retrySource = "retry:"
+
+// Retry says that a retry made the audience.
+func (a Audience) Retry() bool { return strings.HasPrefix(a.Source, retrySource) }
+
 // BeginAudience begins an import. Its recipients come by CopyRecipients.
 func (s *Store) BeginAudience(ctx context.Context, id message.ID, source string, columns []string) (Audience, error) {
 	a := Audience{Campaign: id, Source: source, Columns: columns, State: "importing"}
@@ -45,9 +52,13 @@ func (s *Store) BeginAudience(ctx context.Context, id message.ID, source string,
 
 // Audiences lists a campaign's, the youngest first.
 func (s *Store) Audiences(ctx context.Context, id message.ID) ([]Audience, error) {
+	return s.audiences(ctx, `campaign = $1`, [16]byte(id))
+}
+
+func (s *Store) audiences(ctx context.Context, where string, args ...any) ([]Audience, error) {
 	rows, err := s.pool.Query(ctx, `
 		SELECT id, campaign, source, columns, state, total, duplicates, refused, suppressed, bytes, lines, cursor, created_at
-		FROM audience WHERE campaign = $1 ORDER BY id DESC`, [16]byte(id))
+		FROM audience WHERE `+where+` ORDER BY id DESC`, args...)
 	if err == nil {
 		var list []Audience
 		list, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (a Audience, err error) {
@@ -63,8 +74,8 @@ func (s *Store) Audiences(ctx context.Context, id message.ID) ([]Audience, error
 	return nil, fmt.Errorf("read audiences: %w", err)
 }
 
-// errMoved says that another import has gone on with the audience.
-var errMoved = errors.New("another import goes on with this audience")
+// ErrImportMoved says that another import has gone on with the audience, or has rolled it back.
+var ErrImportMoved = errors.New("another import goes on with this audience, or it was rolled back")
 
 // CopyRecipients adds recipients to an audience that is being imported, numbered from a.Total + 1, and writes down how
 // far its input was read, all in one transaction: a killed import goes on behind the last row that is there. When it
@@ -72,13 +83,27 @@ var errMoved = errors.New("another import goes on with this audience")
 //
 // position is asked after the last row: it sets the counts and the place in the input.
 func (s *Store) CopyRecipients(ctx context.Context, a *Audience, rows iter.Seq2[message.OpenID, []string], position func(*Audience)) error {
+	var stop func()
+	defer func() {
+		if stop != nil {
+			stop()
+		}
+	}()
+	return s.copyRecipients(ctx, a, func() (next func() (message.OpenID, []string, bool)) {
+		if stop != nil {
+			stop()
+		}
+		next, stop = iter.Pull2(rows)
+		return next
+	}, position)
+}
+
+// copyRecipients is CopyRecipients; begin gives the rows from their beginning, each time that it is called.
+func (s *Store) copyRecipients(ctx context.Context, a *Audience, begin func() func() (message.OpenID, []string, bool), position func(*Audience)) error {
 	next := *a
 	err := s.inTx(ctx, func(tx pgx.Tx) error {
 		next = *a
-		source := &recipientRows{audience: a.ID, n: a.Total}
-		var stop func()
-		source.next, stop = iter.Pull2(rows)
-		defer stop()
+		source := &recipientRows{audience: a.ID, n: a.Total, next: begin()}
 		reader := &copyReader{row: source.row}
 		beginCopy(&reader.buf)
 		if _, err := tx.Conn().PgConn().CopyFrom(ctx, reader, copySQL("recipient", "audience, n, openid, vars")); err != nil {
@@ -90,12 +115,12 @@ func (s *Store) CopyRecipients(ctx context.Context, a *Audience, rows iter.Seq2[
 		}
 		tag, err := tx.Exec(ctx, `
 			UPDATE audience SET total = @total, duplicates = @duplicates, refused = @refused, suppressed = @suppressed, bytes = @bytes, lines = @lines, cursor = @cursor
-			WHERE id = @id AND state = 'importing' AND total = @before`, pgx.NamedArgs{
-			"id": a.ID, "before": a.Total, "total": next.Total, "duplicates": next.Duplicates, "refused": next.Refused,
+			WHERE id = @id AND state = 'importing' AND total = @before AND bytes = @bytes_before AND cursor = @cursor_before`, pgx.NamedArgs{
+			"id": a.ID, "before": a.Total, "bytes_before": a.Bytes, "cursor_before": a.Cursor, "total": next.Total, "duplicates": next.Duplicates, "refused": next.Refused,
 			"suppressed": next.Suppressed, "bytes": next.Bytes, "lines": next.Lines, "cursor": next.Cursor,
 		})
 		if err == nil && tag.RowsAffected() == 0 {
-			err = errMoved
+			err = ErrImportMoved
 		}
 		return err
 	})
@@ -136,7 +161,7 @@ func (r *recipientRows) row(v *values) bool {
 func (s *Store) FinishAudience(ctx context.Context, a *Audience) error {
 	tag, err := s.pool.Exec(ctx, `UPDATE audience SET state = 'ready' WHERE id = $1 AND state IN ('importing', 'ready') AND total = $2`, a.ID, a.Total)
 	if err == nil && tag.RowsAffected() == 0 {
-		err = errMoved
+		err = ErrImportMoved
 	}
 	if err != nil {
 		return fmt.Errorf("finish audience: %w", err)
@@ -154,12 +179,20 @@ func (s *Store) DropAudience(ctx context.Context, id int32) error {
 	if err == nil && tag.RowsAffected() == 0 {
 		err = errors.New("a firing goes to it, or it is not there")
 	}
-	for left := true; left && err == nil; {
-		tag, err = s.pool.Exec(ctx, `DELETE FROM recipient WHERE audience = $1 AND n IN (SELECT n FROM recipient WHERE audience = $1 ORDER BY n LIMIT $2)`, id, dropRows)
-		left = tag.RowsAffected() == dropRows
+	if err == nil {
+		err = s.deleteRecipients(ctx, id)
 	}
 	if err != nil {
 		return fmt.Errorf("drop audience: %w", err)
 	}
 	return nil
+}
+
+func (s *Store) deleteRecipients(ctx context.Context, audience int32) error {
+	for {
+		tag, err := s.pool.Exec(ctx, `DELETE FROM recipient WHERE audience = $1 AND n IN (SELECT n FROM recipient WHERE audience = $1 ORDER BY n LIMIT $2)`, audience, dropRows)
+		if err != nil || tag.RowsAffected() < dropRows {
+			return err
+		}
+	}
 }

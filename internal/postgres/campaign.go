@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -16,6 +17,9 @@ import (
 
 // ErrNoCampaign says that no campaign has this id or name.
 var ErrNoCampaign = errors.New("no such campaign")
+
+// ErrManyCampaigns says that several campaigns have this name.
+var ErrManyCampaigns = errors.New("several campaigns have this name: give the id of one")
 
 // ErrNoAudience says that a campaign has no audience that is ready.
 var ErrNoAudience = errors.New("the campaign has no audience that is ready")
@@ -91,20 +95,42 @@ func notEpoch(t time.Time) time.Time {
 	return t
 }
 
-// Campaign finds a campaign by its id, or else the youngest of this name.
+// Campaign finds a campaign by its id, or else by its name: the only one that has not ended, or the only one.
 func (s *Store) Campaign(ctx context.Context, idOrName string) (Campaign, error) {
-	where, arg := `c.name = $1`, any(idOrName)
 	if id, err := message.ParseID(idOrName); err == nil {
-		where, arg = `c.id = $1`, [16]byte(id)
+		list, err := s.campaigns(ctx, `WHERE c.id = $1`, [16]byte(id))
+		if err == nil && len(list) == 0 {
+			err = fmt.Errorf("%w: %s", ErrNoCampaign, id)
+		}
+		if err != nil {
+			return Campaign{}, err
+		}
+		return list[0], nil
 	}
-	list, err := s.campaigns(ctx, `WHERE `+where+` ORDER BY c.created_at DESC, c.id DESC LIMIT 1`, arg)
+	const enough = 20
+	list, err := s.campaigns(ctx, `WHERE c.name = $1 ORDER BY c.created_at DESC, c.id DESC LIMIT $2`, idOrName, enough)
 	if err != nil {
 		return Campaign{}, err
 	}
-	if len(list) == 0 {
-		return Campaign{}, fmt.Errorf("%w: %s", ErrNoCampaign, idOrName)
+	return named(idOrName, list)
+}
+
+// named is the campaign that a name means.
+func named(name string, list []Campaign) (Campaign, error) {
+	alive := slices.DeleteFunc(slices.Clone(list), func(c Campaign) bool { return c.State.Ended() })
+	switch {
+	case len(alive) == 1:
+		return alive[0], nil
+	case len(list) == 1:
+		return list[0], nil
+	case len(list) == 0:
+		return Campaign{}, fmt.Errorf("%w: %s", ErrNoCampaign, name)
 	}
-	return list[0], nil
+	ids := make([]string, len(list))
+	for i, c := range list {
+		ids[i] = fmt.Sprintf("%s (%s)", c.ID, c.State)
+	}
+	return Campaign{}, fmt.Errorf("%s: %w: %s", name, ErrManyCampaigns, strings.Join(ids, ", "))
 }
 
 // A CampaignFilter says which campaigns are meant; the zero value means all.

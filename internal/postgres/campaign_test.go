@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -91,10 +92,14 @@ func TestCampaignsAreWrittenAndFound(t *testing.T) {
 	first := b.draft(nil)
 	second := b.draft(func(s *campaign.Spec) { s.Pace, s.Labels = 20, map[string]string{"season": "11"} })
 	other := b.draft(func(s *campaign.Spec) { s.Name, s.Account = "other", "club" })
-	got, err := b.store.Campaign(b.ctx, "double-eleven")
-	if err != nil || got.ID != second {
-		t.Fatalf("by name: %s, %v, want the youngest, %s", got.ID, err, second)
+	if _, err := b.store.Campaign(b.ctx, "double-eleven"); !errors.Is(err, ErrManyCampaigns) || !strings.Contains(err.Error(), first.String()) {
+		t.Errorf("two of a name: %v", err)
 	}
+	if got, err := b.store.Campaign(b.ctx, "other"); err != nil || got.ID != other {
+		t.Errorf("by name: %s, %v, want %s", got.ID, err, other)
+	}
+	got, err := b.store.Campaign(b.ctx, second.String())
+	b.ok(err)
 	if got.Spec.Pace != 20 || got.Spec.Labels["season"] != "11" || got.State != campaign.Draft || !got.NextTick.IsZero() || !got.LastTick.IsZero() {
 		t.Errorf("got %+v with spec %+v", got, got.Spec)
 	}
@@ -103,6 +108,11 @@ func TestCampaignsAreWrittenAndFound(t *testing.T) {
 	}
 	if _, err := b.store.Campaign(b.ctx, "none"); !errors.Is(err, ErrNoCampaign) {
 		t.Errorf("a name that is not there: %v", err)
+	}
+	_, err = b.store.FailCampaign(b.ctx, first, "for another")
+	b.ok(err)
+	if got, err := b.store.Campaign(b.ctx, "double-eleven"); err != nil || got.ID != second {
+		t.Errorf("one of two has not ended: %s, %v, want %s", got.ID, err, second)
 	}
 	for _, tc := range []struct {
 		filter CampaignFilter

@@ -317,3 +317,14 @@ func TestTalliesAreOneWord(t *testing.T) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 }
+
+func TestACampaignThatEndsAtItsCanaryIsSettled(t *testing.T) {
+	b := setup(t)
+	id, _ := b.started(50, func(s *campaign.Spec) { s.Canary = 5 })
+	b.queue(id, 2)
+	_, err := b.store.MoveCampaign(b.ctx, id, campaign.Cancel, "the canary looks ill")
+	b.ok(err)
+	if left := b.queue(id, 2); len(left) != 1 || left[0].No != 1 {
+		t.Errorf("queued %v of a cancelled campaign, want what is behind the canary", left)
+	}
+}

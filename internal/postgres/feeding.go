@@ -16,7 +16,7 @@ import (
 type OpenFiring struct {
 	Firing
 	Of     Campaign
-	Busy   int  // chunks that are queued or running
+	Busy   int  // chunks that are queued or running; of a mass send, those whose message has not ended
 	Canary bool // only its first chunk may go
 }
 
@@ -24,7 +24,7 @@ type OpenFiring struct {
 func (s *Store) OpenFirings(ctx context.Context) ([]OpenFiring, error) {
 	rows, err := s.pool.Query(ctx, `
 		SELECT `+campaignColumns+`, f.id, f.tick, f.audience, f.started_at, f.total, f.canary,
-			(SELECT count(*) FROM chunk k WHERE k.firing = f.id AND k.state IN ('queued', 'running', 'settling') AND k.state <> 'settling')
+			(SELECT count(*) FROM chunk k WHERE k.firing = f.id AND k.state IN ('queued', 'running', 'settling') AND (k.state <> 'settling' OR c.kind = 'mass'))
 		FROM firing f JOIN campaign c ON c.id = f.campaign WHERE f.ended_at IS NULL ORDER BY f.id`)
 	if err != nil {
 		return nil, fmt.Errorf("read open firings: %w", err)
@@ -35,6 +35,7 @@ func (s *Store) OpenFirings(ctx context.Context) ([]OpenFiring, error) {
 			return o, err
 		}
 		o.Campaign = o.Of.ID
+		o.Canary = o.Canary && !o.Of.State.Ended() // to be settled, all of it
 		return o, nil
 	})
 	if err != nil {
@@ -278,7 +279,11 @@ func (s *Store) EndFiring(ctx context.Context, f OpenFiring) (ended bool, err er
 // CanaryDone pauses the campaign where the firing's first chunk has been sent, for somebody to look; it says whether.
 func (s *Store) CanaryDone(ctx context.Context, f OpenFiring) (bool, error) {
 	var done bool
-	err := s.pool.QueryRow(ctx, `SELECT state IN ('settling', 'done') FROM chunk WHERE firing = $1 AND no = 0`, f.ID).Scan(&done)
+	sent := []string{"settling", "done"}
+	if f.Of.Kind == message.Mass { // its message is only on its way
+		sent = []string{"done"}
+	}
+	err := s.pool.QueryRow(ctx, `SELECT state = ANY ($2) FROM chunk WHERE firing = $1 AND no = 0`, f.ID, sent).Scan(&done)
 	if err != nil {
 		return false, fmt.Errorf("look after canary: %w", err)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/hongyan-dispatch/hongyan/internal/campaign"
+	"github.com/hongyan-dispatch/hongyan/internal/mass"
 	"github.com/hongyan-dispatch/hongyan/message"
 )
 
@@ -108,7 +109,44 @@ func fire(ctx context.Context, tx pgx.Tx, id message.ID, tick time.Time, audienc
 	if err != nil {
 		return f, false, err
 	}
+	var kind message.Kind
+	if err := tx.QueryRow(ctx, `SELECT kind::text FROM campaign WHERE id = $1`, [16]byte(id)).Scan(&kind); err != nil {
+		return f, false, err
+	}
+	if kind == message.Mass {
+		return f, true, cutMass(ctx, tx, f, canary)
+	}
 	return f, true, cut(ctx, tx, f, canary)
+}
+
+// cutMass makes a chunk of each part of a mass send, by WeChat's bounds of a list. One to a tag or to everybody has one
+// part, of total 1.
+func cutMass(ctx context.Context, tx pgx.Tx, f Firing, canary int32) error {
+	if canary > 0 && f.Total-canary < mass.MinList {
+		canary = 0
+	}
+	var no, first, last []int32
+	add := func(n, size int32) {
+		from := int32(1)
+		if len(last) > 0 {
+			from = last[len(last)-1] + 1
+		}
+		no, first, last = append(no, n), append(first, from), append(last, from+size-1)
+	}
+	if canary > 0 {
+		add(0, canary)
+	} else if _, err := tx.Exec(ctx, `UPDATE firing SET canary = false WHERE id = $1`, f.ID); err != nil {
+		return err
+	}
+	sizes := mass.Parts(int(f.Total - canary))
+	if len(sizes) == 0 && f.Total > 0 {
+		sizes = []int{int(f.Total)}
+	}
+	for i, size := range sizes {
+		add(int32(i+1), int32(size))
+	}
+	_, err := tx.Exec(ctx, `INSERT INTO chunk (firing, no, first, last) SELECT $1, * FROM unnest($2::int4[], $3::int4[], $4::int4[])`, f.ID, no, first, last)
+	return err
 }
 
 // cut makes the chunks of a firing.

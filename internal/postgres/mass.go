@@ -84,6 +84,18 @@ func (s *Store) MassCounts(ctx context.Context, account, tag string, at time.Tim
 	return n, nil
 }
 
+// MassUsersAtCap counts those of some users whom the month's lists have reached as often as they may.
+func (s *Store) MassUsersAtCap(ctx context.Context, account string, month mass.Month, hashes []int64, room int) (n int, err error) {
+	id, err := s.accountID(ctx, account)
+	if err == nil {
+		err = s.pool.QueryRow(ctx, `SELECT count(*) FROM mass_user WHERE account = $1 AND month = $2 AND h = ANY ($3) AND n >= $4`, id, int32(month), hashes, room).Scan(&n)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("count users at their cap: %w", err)
+	}
+	return n, nil
+}
+
 type querier interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 }

@@ -1,11 +1,14 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -21,8 +24,8 @@ type Progress struct {
 	Firings   int    // so far
 	Now       time.Time
 	EndedAt   time.Time // zero: it has not
-	Total     int       // recipients
-	Waiting   int       // recipients that are no messages yet
+	Total     int       // recipients, or the parts of a mass send
+	Waiting   int       // those that are no messages yet
 	Outcomes  Tally     // the others
 	ChunkBusy int       // chunks in the queue or at a worker
 }
@@ -58,6 +61,11 @@ func (s *Store) progress(ctx context.Context, p *Progress) error {
 		return err
 	}
 	f.Campaign, p.Total = p.Campaign.ID, int(f.Total)
+	if p.Campaign.Kind == message.Mass {
+		if err := s.pool.QueryRow(ctx, `SELECT count(*) FROM chunk WHERE firing = $1`, f.ID).Scan(&p.Total); err != nil {
+			return err
+		}
+	}
 	if ended != nil {
 		p.EndedAt = *ended
 	}
@@ -122,6 +130,11 @@ func addTo(t Tally, rows pgx.Rows) error {
 	return err
 }
 
+// SortedTally lists a tally's keys: the most frequent first.
+func SortedTally(t Tally) []string {
+	return slices.SortedFunc(maps.Keys(t), func(a, b string) int { return cmp.Or(cmp.Compare(t[b], t[a]), cmp.Compare(a, b)) })
+}
+
 // ErrNothingToRetry says that no message of the last firing ended so.
 var ErrNothingToRetry = errors.New("no recipient of the last firing failed so")
 
@@ -160,34 +173,67 @@ func (s *Store) RetryFailed(ctx context.Context, id message.ID, states, reasons 
 	return f, nil
 }
 
+// CountFailed counts whom RetryFailed would send to.
+func (s *Store) CountFailed(ctx context.Context, id message.ID, states, reasons []string) (n int, err error) {
+	err = s.inTx(ctx, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `SET LOCAL statement_timeout = 0`); err != nil {
+			return err
+		}
+		last, err := lastFiring(ctx, tx, id)
+		if err != nil {
+			return err
+		}
+		return tx.QueryRow(ctx, `SELECT count(*) `+failedRecipients, failedArgs(last, states, reasons)).Scan(&n)
+	})
+	if err == nil && n == 0 {
+		err = ErrNothingToRetry
+	}
+	if err != nil {
+		return 0, fmt.Errorf("count failed: %w", err)
+	}
+	return n, nil
+}
+
+func lastFiring(ctx context.Context, tx pgx.Tx, id message.ID) (f Firing, err error) {
+	err = tx.QueryRow(ctx, `SELECT id, audience, started_at FROM firing WHERE campaign = $1 ORDER BY id DESC LIMIT 1`, [16]byte(id)).
+		Scan(&f.ID, &f.Audience, &f.StartedAt)
+	if errors.Is(err, pgx.ErrNoRows) {
+		err = ErrNothingToRetry
+	}
+	return f, err
+}
+
+// failedRecipients are the recipients r of messages m that ended so.
+const failedRecipients = `
+	FROM message m JOIN recipient r ON r.audience = @of AND r.n BETWEEN m.n AND CASE WHEN m.kind = 'mass'
+		THEN (SELECT k.last FROM chunk k WHERE k.firing = @firing AND k.first = m.n) ELSE m.n END
+	WHERE m.id >= @from AND m.id <= @to AND m.firing = @firing AND m.state = ANY (@states::text[]::message_state[])
+		AND (cardinality(@reasons::text[]) = 0 OR m.reason = ANY (@reasons::text[]::message_reason[]))`
+
+func failedArgs(f Firing, states, reasons []string) pgx.NamedArgs {
+	if reasons == nil {
+		reasons = []string{}
+	}
+	from, to := campaign.IDRange(f.StartedAt, 1, math.MaxInt32)
+	return pgx.NamedArgs{"of": f.Audience, "from": [16]byte(from), "to": [16]byte(to), "firing": f.ID, "states": states, "reasons": reasons}
+}
+
 // audienceOfFailed writes down a new audience, and says which.
 func audienceOfFailed(ctx context.Context, tx pgx.Tx, id message.ID, states, reasons []string) (audience int32, err error) {
-	var last Firing
-	err = tx.QueryRow(ctx, `SELECT id, audience, started_at FROM firing WHERE campaign = $1 ORDER BY id DESC LIMIT 1`, [16]byte(id)).
-		Scan(&last.ID, &last.Audience, &last.StartedAt)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return 0, ErrNothingToRetry
-	}
+	last, err := lastFiring(ctx, tx, id)
 	if err != nil {
 		return 0, err
 	}
 	err = tx.QueryRow(ctx, `INSERT INTO audience (campaign, source, columns) SELECT $1, $2, columns FROM audience WHERE id = $3 RETURNING id`,
-		[16]byte(id), fmt.Sprintf("retry:%d", last.ID), last.Audience).Scan(&audience)
+		[16]byte(id), fmt.Sprintf("%s%d", retrySource, last.ID), last.Audience).Scan(&audience)
 	if err != nil {
 		return 0, err
 	}
-	if reasons == nil {
-		reasons = []string{}
-	}
-	from, to := campaign.IDRange(last.StartedAt, 1, math.MaxInt32)
+	args := failedArgs(last, states, reasons)
+	args["audience"] = audience
 	tag, err := tx.Exec(ctx, `
 		INSERT INTO recipient (audience, n, openid, vars)
-		SELECT @audience, row_number() OVER (ORDER BY m.id), r.openid, r.vars
-		FROM message m JOIN recipient r ON r.audience = @of AND r.n = m.n
-		WHERE m.id >= @from AND m.id <= @to AND m.firing = @firing AND m.state = ANY (@states::text[]::message_state[])
-			AND (cardinality(@reasons::text[]) = 0 OR m.reason = ANY (@reasons::text[]::message_reason[]))`, pgx.NamedArgs{
-		"audience": audience, "of": last.Audience, "from": [16]byte(from), "to": [16]byte(to), "firing": last.ID, "states": states, "reasons": reasons,
-	})
+		SELECT @audience, row_number() OVER (ORDER BY m.id, r.n), r.openid, r.vars `+failedRecipients, args)
 	if err != nil {
 		return 0, err
 	}

@@ -331,7 +331,7 @@ func (r *replay) write(ctx context.Context, tx pgx.Tx, going []*replayRow, count
 		if m.NotBefore.After(due) {
 			due = m.NotBefore
 		}
-		copyMessage(&messages, id, message.ID{}, row.account, m.Kind, m.Lane, outcome.Parked, outcome.NotBefore)
+		copyMessage(&messages, m, message.ID{}, row.account, m.Kind, m.Lane, outcome.Parked, outcome.NotBefore)
 		if err := copyBody(&bodies, m); err != nil {
 			return nil, err
 		}

@@ -51,13 +51,13 @@ func Until(t time.Time) string {
 	return Clock(t)
 }
 
-// wholeAccount stands for all APIs of an account.
-const wholeAccount = "all"
+// WholeAccount stands for all APIs of an account.
+const WholeAccount = "all"
 
 // APIName is how people call an API: by the kind of message where there is one.
 func APIName(path string) string {
 	if path == "" {
-		return wholeAccount
+		return WholeAccount
 	}
 	for _, kind := range message.Kinds() {
 		if wechat.PathOf(kind) == path {
@@ -70,7 +70,7 @@ func APIName(path string) string {
 // ParseAPI reads what APIName writes, or a path.
 func ParseAPI(name string) (string, error) {
 	switch {
-	case name == wholeAccount:
+	case name == WholeAccount:
 		return "", nil
 	case slices.Contains(message.Kinds(), message.Kind(name)):
 		return wechat.PathOf(message.Kind(name)), nil

@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -19,6 +20,8 @@ type ServerMetrics struct {
 	pushes   *prometheus.CounterVec
 	receipts *prometheus.CounterVec
 	forwards *prometheus.CounterVec
+	api      *prometheus.CounterVec
+	apiTook  *prometheus.HistogramVec
 }
 
 // NewServerMetrics makes the metrics of a server of a version, with Go's own.
@@ -43,8 +46,15 @@ func NewServerMetrics(version string) *ServerMetrics {
 		forwards: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "hongyan_forwards_total", Help: "Requests passed on to the account's own server, by what became of them.",
 		}, []string{"account", "result"}),
+		api: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "hongyan_api_requests_total", Help: "Requests to the HTTP API, by operation and status.",
+		}, []string{"operation", "status"}),
+		apiTook: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "hongyan_api_seconds", Help: "From a request's arrival to its answer; JSON Lines as long as they stream.",
+			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 60},
+		}, []string{"operation"}),
 	}
-	m.registry.MustRegister(&m.Stores, build("server", version), m.requests, m.took, m.pushes, m.receipts, m.forwards,
+	m.registry.MustRegister(&m.Stores, build("server", version), m.requests, m.took, m.pushes, m.receipts, m.forwards, m.api, m.apiTook,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -75,4 +85,10 @@ func (m *ServerMetrics) Receipt(account, kind string, delivered bool) {
 // Forwarded counts a request that was passed on.
 func (m *ServerMetrics) Forwarded(account, result string) {
 	m.forwards.WithLabelValues(account, result).Inc()
+}
+
+// Requested counts a request to the HTTP API.
+func (m *ServerMetrics) Requested(operation string, status int, took time.Duration) {
+	m.api.WithLabelValues(operation, strconv.Itoa(status)).Inc()
+	m.apiTook.WithLabelValues(operation).Observe(took.Seconds())
 }

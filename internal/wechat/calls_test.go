@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/hongyan-dispatch/hongyan/message"
 )
 
 func TestCalls(t *testing.T) {
@@ -69,6 +71,23 @@ func TestCalls(t *testing.T) {
 			`{"template_list":[{"template_id":"T","title":"订单","content":"{{thing1.DATA}}"}]}`,
 			"GET", PathTemplates, "", "",
 			[]PrivateTemplate{{ID: "T", Title: "订单", Content: "{{thing1.DATA}}"}},
+		},
+		{
+			"followers", func(c *Client) (any, error) { return c.Followers(ctx, tok, "o1") },
+			`{"total":3,"count":1,"data":{"openid":["o2"]},"next_openid":"o2"}`,
+			"GET", PathUsers, "next_openid=o1", "",
+			UserPage{[]message.OpenID{"o2"}, "o2"},
+		},
+		{
+			"no more followers", func(c *Client) (any, error) { return c.Followers(ctx, tok, "") },
+			`{"total":3,"count":0,"next_openid":""}`, "GET", PathUsers, "", "",
+			UserPage{},
+		},
+		{
+			"users of a tag", func(c *Client) (any, error) { return c.TagUsers(ctx, tok, 102, "") },
+			`{"count":2,"data":{"openid":["o1","o2"]},"next_openid":"o2"}`,
+			"POST", PathTagUsers, "", `{"tagid":102,"next_openid":""}`,
+			UserPage{[]message.OpenID{"o1", "o2"}, "o2"},
 		},
 		{
 			"stable token", func(c *Client) (any, error) {

@@ -19,6 +19,8 @@ const (
 	PathMediaUpload  = "/cgi-bin/media/upload"
 	PathQuotaGet     = "/cgi-bin/openapi/quota/get"
 	PathTemplates    = "/cgi-bin/template/get_all_private_template"
+	PathUsers        = "/cgi-bin/user/get"
+	PathTagUsers     = "/cgi-bin/user/tag/get"
 )
 
 // PathOf is the API whose quota and gate the messages of a kind share. WeChat counts the two calls of

@@ -1,0 +1,335 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hongyan-dispatch/hongyan/internal/campaign"
+	"github.com/hongyan-dispatch/hongyan/internal/postgres"
+	"github.com/hongyan-dispatch/hongyan/message"
+)
+
+// CheckOptions say what a check compares a campaign with; what is not given is not compared.
+type CheckOptions struct {
+	Templates []Template     // those of the account, as WeChat lists them; nil: not known
+	Limits    CampaignLimits // for the forecast
+	Samples   int            // how many rendered messages are shown; 0: 5
+	Testers   []message.OpenID
+	Mass      *MassCaps // of kind mass
+}
+
+// A Template is one that an account has in use.
+type Template struct {
+	ID      string
+	Title   string
+	Content string // with its keywords as {{thing1.DATA}}
+}
+
+// CampaignLimits are the limits of the account that a campaign must fit into.
+type CampaignLimits struct {
+	LeftToday int64   // of today's quota
+	PerDay    int64   // the quota of each later day; 0: no limit is known
+	Reserve   int64   // of a day's quota, kept for urgent messages
+	PerSecond float64 // its pace for campaigns; 0: none
+}
+
+// A CampaignCheck is what a check found.
+type CampaignCheck struct {
+	Campaign   Campaign
+	Audience   AudienceState
+	Problems   []Misfit // why it does not fit; none: it fits
+	Notes      []string // what else there is to know
+	Samples    []Sample
+	Recipients int // whose messages were rendered: all of the audience
+	Good       int // of these, those that may be sent
+	AtCap      int // of the good: users who have had as much as the frequency cap, or the cap of mass sends, allows
+	Forecast   *CampaignForecast
+	Tests      []Receipt // of the test sends, by Testers
+}
+
+// Fits says whether nothing speaks against a start.
+func (c CampaignCheck) Fits() bool { return len(c.Problems) == 0 }
+
+// A Misfit is something that does not fit.
+type Misfit struct {
+	What  string
+	Count int     // recipients whom it concerns; 0: it concerns all
+	First []int32 // the numbers of the first of them
+}
+
+// A Sample is one recipient's message.
+type Sample struct {
+	N        int32
+	OpenID   message.OpenID
+	Body     json.RawMessage
+	Problems []string
+}
+
+// A CampaignForecast is what becomes of the quota if the campaign starts now, and nothing else is sent.
+type CampaignForecast struct {
+	Needs     int64
+	LeftToday int64
+	Reserve   int64
+	Today     bool      // all of it goes today, in Beijing
+	Done      time.Time // when the last one goes; zero: not within a year
+	Days      []ForecastDay
+}
+
+// A ForecastDay is what goes on one of WeChat's days.
+type ForecastDay struct {
+	Day      time.Time // the Beijing midnight at which it begins
+	From, To time.Time
+	Messages int64
+}
+
+// CheckCampaign renders every recipient's message, compares them with the rules and with the template's own definition,
+// and says when the campaign would be done. It sends nothing but to the testers.
+func (c *Client) CheckCampaign(ctx context.Context, idOrName string, o CheckOptions) (CampaignCheck, error) {
+	row, err := c.campaign(ctx, idOrName)
+	if err != nil {
+		return CampaignCheck{}, err
+	}
+	audiences, err := c.ledger.Audiences(ctx, row.ID)
+	if err != nil {
+		return CampaignCheck{}, err
+	}
+	k := &checking{client: c, row: row, o: o, problems: map[string]*Misfit{}, out: CampaignCheck{Campaign: campaignOf(row)}}
+	k.samples = 5
+	if o.Samples > 0 {
+		k.samples = o.Samples
+	}
+	a := youngest(audiences)
+	if a != nil {
+		k.out.Audience = audienceState(*a)
+	}
+	if err := k.audience(ctx, a); err != nil {
+		return CampaignCheck{}, err
+	}
+	k.out.Problems = append(k.out.Problems, k.sorted()...)
+	k.forecast(time.Now())
+	k.test(ctx)
+	return k.out, nil
+}
+
+// A checking is one check.
+type checking struct {
+	client   *Client
+	row      postgres.Campaign
+	o        CheckOptions
+	samples  int
+	problems map[string]*Misfit
+	out      CampaignCheck
+	tests    []message.Message
+}
+
+// checkBlock is how many recipients are read at a time.
+const checkBlock = 5000
+
+// audience goes through the recipients.
+func (k *checking) audience(ctx context.Context, a *postgres.Audience) error {
+	spec := k.row.Spec
+	if spec.Kind == message.Mass {
+		return k.mass(ctx, a)
+	}
+	if spec.Audience.Pulled() && (a == nil || a.State != "ready") {
+		k.note("the workers fetch its audience at each firing; import it once to see samples and counts: enqueue campaign import")
+		return nil
+	}
+	if err := ready(spec, a); err != nil && !spec.Audience.Pulled() {
+		k.problem(err.Error())
+		return nil
+	}
+	composer, err := campaign.NewComposer(spec, time.Now(), 0, a.Columns)
+	if err != nil {
+		k.problem(err.Error())
+		return nil
+	}
+	if spec.Kind == message.Custom {
+		k.note("users whose customer-service window is closed are skipped" + map[bool]string{true: ", or get the fallback"}[len(spec.Fallback) > 0])
+	}
+	def := k.template()
+	for after := int32(0); ; {
+		block, err := k.client.ledger.Recipients(ctx, a.ID, after, checkBlock)
+		if err != nil || len(block) == 0 {
+			return err
+		}
+		var arena []byte
+		for _, r := range block {
+			var m *message.Message
+			m, arena, err = composer.Message(arena[:0], r.N, r.OpenID, r.Vars)
+			k.recipient(r, m, err, def)
+		}
+		after = block[len(block)-1].N
+		if err := k.atCap(ctx, block); err != nil {
+			return err
+		}
+	}
+}
+
+// template is the definition that the messages go by; nil: there is none, or it is not known.
+func (k *checking) template() *campaign.Template {
+	var body struct {
+		TemplateID string `json:"template_id"`
+	}
+	if k.o.Templates == nil || k.row.Kind != message.Template || json.Unmarshal(k.row.Spec.Body, &body) != nil {
+		return nil
+	}
+	for _, t := range k.o.Templates {
+		if t.ID == body.TemplateID {
+			return &campaign.Template{Title: t.Title, Content: t.Content}
+		}
+	}
+	k.problem(fmt.Sprintf("template_id: the account has no template %s; it has %d others", body.TemplateID, len(k.o.Templates)))
+	return nil
+}
+
+// recipient judges one recipient's message. A definition is held against the samples, and the rules of values, which
+// differ from one to another, against each.
+func (k *checking) recipient(r postgres.Recipient, m *message.Message, err error, def *campaign.Template) {
+	k.out.Recipients++
+	var found []string
+	if err != nil {
+		found = []string{err.Error()}
+	} else {
+		var invalid message.Invalid
+		if errors.As(k.client.rules.Validate(m, time.Time{}), &invalid) {
+			for _, f := range invalid {
+				found = append(found, f.Path+": "+f.Rule)
+			}
+		}
+		if def != nil && len(k.out.Samples) < k.samples {
+			for _, text := range campaign.Lint(*def, m) {
+				if !slices.ContainsFunc(found, func(f string) bool { return sameField(f, text) }) {
+					found = append(found, text)
+				}
+			}
+		}
+	}
+	if len(k.out.Samples) < k.samples {
+		k.out.Samples = append(k.out.Samples, Sample{r.N, r.OpenID, slices.Clone(m.Body), found})
+	}
+	if err == nil && len(k.tests) < len(k.o.Testers) {
+		test := *m
+		test.ID, test.Firing, test.N, test.Lane, test.To = message.ID{}, 0, 0, message.Normal, k.o.Testers[len(k.tests)]
+		test.Body = slices.Clone(m.Body)
+		k.tests = append(k.tests, test)
+	}
+	for _, text := range found {
+		k.count(text, r.N)
+	}
+	if len(found) == 0 {
+		k.out.Good++
+	}
+}
+
+// sameField says whether a finding of a message's rule is about the keyword that the template's lint names.
+func sameField(finding, lint string) bool {
+	keyword, _, _ := strings.Cut(lint, ":")
+	return strings.Contains(finding, "."+keyword+".value:")
+}
+
+// shownOf is how many recipients of a problem are named.
+const shownOf = 5
+
+func (k *checking) count(text string, n int32) {
+	p := k.problems[text]
+	if p == nil {
+		const most = 100 // kinds of problem
+		if len(k.problems) >= most {
+			return
+		}
+		p = &Misfit{What: text}
+		k.problems[text] = p
+	}
+	p.Count++
+	if len(p.First) < shownOf {
+		p.First = append(p.First, n)
+	}
+}
+
+func (k *checking) problem(text string) {
+	k.out.Problems = append(k.out.Problems, Misfit{What: text})
+}
+func (k *checking) note(text string) { k.out.Notes = append(k.out.Notes, text) }
+
+// sorted are the recipients' problems, the most frequent first.
+func (k *checking) sorted() []Misfit {
+	list := []Misfit{}
+	for _, text := range slices.Sorted(maps.Keys(k.problems)) {
+		list = append(list, *k.problems[text])
+	}
+	slices.SortStableFunc(list, func(a, b Misfit) int { return b.Count - a.Count })
+	return list
+}
+
+// atCap counts users who have had enough.
+func (k *checking) atCap(ctx context.Context, block []postgres.Recipient) error {
+	limit := k.row.Spec.Cap
+	if limit.Messages == 0 {
+		return nil
+	}
+	users := make([]message.OpenID, len(block))
+	for i, r := range block {
+		users[i] = r.OpenID
+	}
+	sends, err := k.client.ledger.CampaignSends(ctx, k.row.Account, users, limit.Since(time.Now()), false)
+	if err != nil {
+		return err
+	}
+	had := map[message.OpenID]int{}
+	for _, s := range sends {
+		if had[s.To]++; had[s.To] == limit.Messages {
+			k.out.AtCap++
+		}
+	}
+	return nil
+}
+
+// forecast says when it would be done.
+func (k *checking) forecast(now time.Time) {
+	l := k.o.Limits
+	if k.out.Recipients == 0 || l == (CampaignLimits{}) || k.row.Kind == message.Mass {
+		return
+	}
+	needs := int64(k.out.Recipients - k.out.AtCap)
+	o := campaign.Forecast(campaign.Load{
+		Messages: needs, Left: l.LeftToday, PerDay: l.PerDay, Reserve: l.Reserve, PerSecond: l.PerSecond,
+		Pace: k.row.Spec.Pace, Calendar: k.row.Spec.Calendar,
+	}, now)
+	f := &CampaignForecast{Needs: needs, LeftToday: l.LeftToday, Reserve: l.Reserve, Today: o.Today, Done: o.Done}
+	for _, d := range o.Days {
+		f.Days = append(f.Days, ForecastDay(d))
+	}
+	k.out.Forecast = f
+	expires := k.row.Spec.Expires
+	switch {
+	case f.Done.IsZero():
+		k.problem("with this quota, pace and calendar it is not done within a year")
+	case expires > 0 && f.Done.After(now.Add(expires)):
+		k.problem(fmt.Sprintf("it would be done at %s, and its messages expire %v after its start", f.Done.Format(time.RFC3339), expires))
+	case !f.Today:
+		k.note(fmt.Sprintf("it goes on over %d days", len(f.Days)))
+	}
+}
+
+// test sends the testers a message each, of the first recipients' values.
+func (k *checking) test(ctx context.Context) {
+	if len(k.tests) == 0 {
+		if len(k.o.Testers) > 0 && k.row.Kind != message.Mass {
+			k.problem("there is no message to test with")
+		}
+		return
+	}
+	for n := len(k.tests); n < len(k.o.Testers); n++ { // more testers than recipients
+		again := k.tests[n%len(k.tests)]
+		again.To = k.o.Testers[n]
+		k.tests = append(k.tests, again)
+	}
+	k.out.Tests = k.client.EnqueueBatch(ctx, k.tests)
+}

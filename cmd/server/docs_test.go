@@ -1,0 +1,140 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+var docsBlock = regexp.MustCompile("(?ms)^```([^\n]*)\n(.*?)^```$")
+
+// runtimes say how the examples of a language run, and what they need.
+var runtimes = map[string]struct {
+	program string
+	args    []string
+	file    string
+}{
+	"sh curl": {"sh", []string{"-e"}, "example.sh"},
+	"go":      {"go", []string{"run"}, "main.go"},
+	"python":  {"python3", nil, "example.py"},
+	"php":     {"php", nil, "example.php"},
+}
+
+// TestDocumentedExamplesRun runs each example of docs/api.md as it stands there, against a server. The one in TypeScript
+// has a test of its own.
+func TestDocumentedExamplesRun(t *testing.T) {
+	h := startAPI(t)
+	key := h.key("crm", "shop:*:enqueue", "shop:*:read")
+	page, err := os.ReadFile("../../docs/api.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]int{}
+	for _, b := range docsBlock.FindAllSubmatch(page, -1) {
+		language := string(b[1])
+		runtime, known := runtimes[language]
+		if !known {
+			continue
+		}
+		seen[language]++
+		programs := []string{runtime.program}
+		if language == "sh curl" {
+			programs = append(programs, "curl", "gzip")
+		}
+		missing := ""
+		for _, p := range programs {
+			if _, err := exec.LookPath(p); err != nil {
+				missing = p
+			}
+		}
+		if missing != "" {
+			t.Logf("the example in %s was NOT run: %s is not on this machine", language, missing)
+			continue
+		}
+		file := filepath.Join(t.TempDir(), runtime.file)
+		if err := os.WriteFile(file, b[2], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.CommandContext(t.Context(), runtime.program, append(runtime.args, file)...)
+		cmd.Dir = "../.." // the module that the example in Go imports
+		cmd.Env = append(os.Environ(), "HONGYAN_URL="+h.url, "HONGYAN_API_KEY="+key)
+		out, err := cmd.CombinedOutput()
+		if err != nil || !bytes.Contains(out, []byte("accepted")) && !bytes.Contains(out, []byte(`"durability":"postgres"`)) {
+			t.Errorf("the example in %s: %v\n%s", language, err, out)
+		}
+	}
+	for language := range runtimes {
+		if seen[language] == 0 {
+			t.Errorf("docs/api.md has no example in %s", language)
+		}
+	}
+	if n := h.number("SELECT count(*)::int FROM message WHERE account = (SELECT id FROM account WHERE name = 'shop')"); n < 3 {
+		t.Errorf("%d messages came of them", n)
+	}
+}
+
+// TestTypeScript builds the example in TypeScript with a client generated from the contract, and runs it against a server.
+func TestTypeScript(t *testing.T) {
+	page, err := os.ReadFile("../../docs/api.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	source, err := os.ReadFile("../../examples/typescript/src/main.ts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(page, append(append([]byte("```ts\n"), source...), "```\n"...)) {
+		t.Error("docs/api.md does not show examples/typescript/src/main.ts as it is")
+	}
+	for _, program := range []string{"node", "npm"} {
+		if _, err := exec.LookPath(program); err != nil {
+			t.Skipf("NOT run: %s is not on this machine; the client in TypeScript was neither generated nor used", program)
+		}
+	}
+	h := startAPI(t)
+	key := h.key("crm", "shop:*:enqueue", "shop:*:read")
+	root := t.TempDir() // where nothing that was built before can help
+	for _, name := range []string{"package.json", "package-lock.json", "tsconfig.json", "src/main.ts"} {
+		copyFile(t, filepath.Join("../../examples/typescript", name), filepath.Join(root, "examples/typescript", name))
+	}
+	copyFile(t, contractFile, filepath.Join(root, "internal/api/openapi.json"))
+	npm := func(args ...string) (string, error) {
+		cmd := exec.CommandContext(t.Context(), "npm", args...)
+		cmd.Dir = filepath.Join(root, "examples/typescript")
+		cmd.Env = append(os.Environ(), "HONGYAN_URL="+h.url, "HONGYAN_API_KEY="+key, "npm_config_update_notifier=false")
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	if out, err := npm("ci", "--no-audit", "--no-fund", "--prefer-offline"); err != nil {
+		for _, offline := range []string{"ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ETIMEDOUT", "ENETUNREACH"} {
+			if strings.Contains(out, offline) {
+				t.Skipf("NOT run: npm cannot reach its registry (%s); the client in TypeScript was neither generated nor used", offline)
+			}
+		}
+		t.Fatalf("npm ci: %v\n%s", err, out)
+	}
+	if out, err := npm("run", "build"); err != nil {
+		t.Fatalf("npm run build: %v\n%s", err, out)
+	}
+	out, err := npm("start")
+	if err != nil || !strings.Contains(out, "accepted") || !strings.Contains(out, "no worker has ever run") {
+		t.Errorf("npm start: %v\n%s", err, out)
+	}
+	if n := h.number("SELECT count(*)::int FROM message_body WHERE key = 'order-1003-paid'"); n != 1 {
+		t.Errorf("%d messages came of it, want 1", n)
+	}
+}
+
+func copyFile(t *testing.T, from, to string) {
+	t.Helper()
+	text, err := os.ReadFile(from)
+	err = errors.Join(err, os.MkdirAll(filepath.Dir(to), 0o700), os.WriteFile(to, text, 0o600))
+	if err != nil {
+		t.Fatal(err)
+	}
+}

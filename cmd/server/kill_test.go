@@ -1,0 +1,226 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/hongyan-dispatch/hongyan/client"
+	"github.com/hongyan-dispatch/hongyan/internal/devstack"
+	"github.com/hongyan-dispatch/hongyan/internal/postgres"
+	"github.com/hongyan-dispatch/hongyan/message"
+)
+
+// envServer makes the test binary the program itself.
+const envServer = "HONGYAN_TEST_SERVER"
+
+// A process is a server of its own, which can be killed.
+type process struct {
+	t    *testing.T
+	file string
+	cmd  *exec.Cmd
+	log  *lines
+}
+
+func (p *process) start() {
+	p.t.Helper()
+	p.log = &lines{}
+	p.cmd = exec.Command(os.Args[0], "--config", p.file)
+	p.cmd.Env, p.cmd.Stderr = append(os.Environ(), envServer+"=1"), p.log
+	if err := p.cmd.Start(); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// kill ends it without a word.
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill() // an error says that it has ended
+	_ = p.cmd.Wait()
+}
+
+// TestKillsDuringABatch kills the server again and again while a client posts a batch in many requests: at the end each
+// message is there once, and whoever posts it again gets the same id.
+func TestKillsDuringABatch(t *testing.T) {
+	t.Parallel()
+	redis, database := devstack.Redis(t), devstack.Postgres(t, postgres.Migrate)
+	l, err := net.Listen("tcp", "127.0.0.1:0") // an address that every life of the server has
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := l.Addr().String()
+	l.Close()
+	file := filepath.Join(t.TempDir(), "hongyan.yaml")
+	text := strings.Replace(fmt.Sprintf(twoAccounts, redis, database), "127.0.0.1:0", address, 1)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h := &house{T: t, file: file, stderr: &lines{}, url: "http://" + address}
+	key := strings.TrimSpace(h.command(exitDone, "key", "create", "crm", "--scope", "*:*:*", "--config", file))
+	p := &process{t: t, file: file}
+	p.start()
+	t.Cleanup(func() { p.kill() })
+
+	c, err := client.HTTP(h.url, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	const n, size = 3000, 100
+	batch := make([]message.Message, n)
+	for i := range batch {
+		batch[i] = message.Message{
+			Account: "shop", Kind: message.Template, To: message.OpenID(fmt.Sprintf("oKILL%d", i)), Key: fmt.Sprintf("kill-%d", i),
+			Body: json.RawMessage(`{"template_id":"order_paid","data":{"thing2":{"value":"云南小粒咖啡豆"}}}`),
+		}
+	}
+	ids := make([]message.ID, n)
+	posted := make(chan int, n/size)
+	var wg sync.WaitGroup
+	work := make(chan int)
+	for range 3 {
+		wg.Go(func() {
+			for from := range work {
+				for i, r := range c.EnqueueBatch(t.Context(), batch[from:from+size]) {
+					if r.Err != nil {
+						t.Errorf("message %d: %v", from+i, r.Err)
+					}
+					ids[from+i] = r.ID
+				}
+				posted <- from
+			}
+		})
+	}
+	go func() {
+		defer close(work)
+		for from := 0; from < n; from += size {
+			work <- from
+		}
+	}()
+	for kills := range 5 { // each when some more of the batch is through, and the next is under way
+		for range 4 {
+			select {
+			case <-posted:
+			case <-time.After(60 * time.Second):
+				t.Fatalf("after %d kills the batch does not go on; the log:\n%s", kills, p.log)
+			}
+		}
+		p.kill()
+		p.start()
+	}
+	wg.Wait()
+	if h.db, err = pgxpool.New(context.Background(), database); err != nil {
+		t.Fatal(err)
+	}
+	defer h.db.Close()
+	if got := h.number("SELECT count(*)::int FROM message"); got != n {
+		t.Errorf("%d messages, want %d", got, n)
+	}
+	again := c.EnqueueBatch(t.Context(), batch)
+	for i, r := range again {
+		if r.Err != nil || !r.Duplicate || r.ID != ids[i] {
+			t.Fatalf("message %d posted again: %+v, want %s", i, r, ids[i])
+		}
+	}
+}
+
+// TestLittleMemory posts a body of many megabytes, and holds a thousand connections in the middle of a post: what the
+// server holds is bounded by neither.
+func TestLittleMemory(t *testing.T) {
+	h := startAPI(t)
+	key := h.key("all", "*:*:*")
+	line := posted("news", "oA", "the same") + "\n"
+	body := strings.NewReader(strings.Repeat(line, (32<<20)/len(line)))
+	r, err := http.NewRequestWithContext(t.Context(), "POST", h.url+"/v1/messages", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+key)
+	r.Header.Set("Content-Type", linesType)
+	var before, most runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	res, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	n, last := 0, ""
+	for results := bufio.NewScanner(res.Body); results.Scan(); n++ {
+		if last = results.Text(); n%10_000 == 0 {
+			var now runtime.MemStats
+			runtime.ReadMemStats(&now)
+			if now.HeapAlloc > most.HeapAlloc {
+				most = now
+			}
+		}
+	}
+	if !strings.HasPrefix(last, `{"done":true,`) {
+		t.Errorf("after %d results: %s", n, last)
+	}
+	if grew := int64(most.HeapAlloc) - int64(before.HeapAlloc); grew > 128<<20 { // other tests of this process run besides
+		t.Errorf("the heap grew by %d MiB", grew>>20)
+	}
+
+	const connections = 1000
+	half := posted("news", "oB", "held")
+	open := make([]net.Conn, connections)
+	for i := range open {
+		if open[i], err = net.Dial("tcp", strings.TrimPrefix(h.url, "http://")); err != nil {
+			t.Fatal(err)
+		}
+		defer open[i].Close()
+		fmt.Fprintf(open[i], "POST /v1/messages HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
+			key, len(half), half[:40])
+	}
+	h.want(202, key, "POST", "/v1/messages", posted("news", "oC", "between"), nil) // nobody waits for them
+	for i, conn := range open {
+		fmt.Fprint(conn, half[40:])
+		if status, err := bufio.NewReader(conn).ReadString('\n'); err != nil || !strings.Contains(status, " 202 ") {
+			t.Fatalf("connection %d: %q %v", i, status, err)
+		}
+	}
+}
+
+// A client that writes all before it reads anything is served, as long as it is not too long.
+func TestWhoReadsLate(t *testing.T) {
+	h := startAPI(t)
+	key := h.key("all", "*:*:*")
+	const n = 20_000
+	var body strings.Builder
+	for range n {
+		body.WriteString(posted("news", "oA", "the same") + "\n")
+	}
+	conn, err := net.Dial("tcp", strings.TrimPrefix(h.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprintf(conn, "POST /v1/messages HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s",
+		key, linesType, body.Len(), body.String())
+	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	got, last := 0, ""
+	for results := bufio.NewScanner(res.Body); results.Scan(); got++ {
+		last = results.Text()
+	}
+	if got != n+1 || !regexp.MustCompile(`^\{"done":true,`).MatchString(last) {
+		t.Errorf("%d results, the last %s", got, last)
+	}
+}

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hongyan-dispatch/hongyan/client"
+	"github.com/hongyan-dispatch/hongyan/internal/wechattest"
+)
+
+// create writes a campaign down as an operator does.
+func (f *fleet) create(spec string) string {
+	f.Helper()
+	c, err := f.producer.CreateCampaign(f.Context(), []byte(spec))
+	if err != nil {
+		f.Fatal(err)
+	}
+	return c.ID.String()
+}
+
+func (f *fleet) awaitState(within time.Duration, id string, state client.CampaignState) {
+	f.Helper()
+	eventually(f, within, "campaign that is "+string(state), func() bool {
+		c, err := f.producer.Campaign(f.Context(), id)
+		if err != nil {
+			f.Fatal(err)
+		}
+		return c.State == state
+	})
+}
+
+func TestWorkersFetchTheFollowersForAFiring(t *testing.T) {
+	t.Parallel()
+	const n = 21_000 // three pages
+	f := newFleet(t, swiftShop())
+	shop := f.sim.Accounts()[0]
+	openids := make([]string, n)
+	for i := range openids {
+		openids[i] = string(user(i))
+	}
+	shop.AddFollowers(openids...)
+	id := f.create(`
+name: followers
+account: shop
+kind: template
+template: {template_id: order_paid, data: {thing2: {value: 上新了}}}
+audience: {followers: true}
+`)
+	if state, err := f.producer.StartCampaign(t.Context(), id); err != nil || state != client.CampaignScheduled {
+		t.Fatalf("started, it is %s, %v", state, err)
+	}
+	f.start(2)
+	f.awaitState(120*time.Second, id, client.CampaignDone)
+	f.await(10*time.Second, map[string]int{"sent": n}, "campaign_id = $1", id)
+	if sent := f.sim.AcceptedTotal(); sent != n {
+		t.Errorf("the simulator has %d, want %d", sent, n)
+	}
+	if calls := shop.Used(wechattest.PathUsers); calls > 4 {
+		t.Errorf("%d pages were fetched, want the 3 there are and one look behind", calls)
+	}
+}
+
+func TestAQueryIsAskedAnewForEachFiring(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, swiftShop())
+	f.addConfig(fmt.Sprintf("campaigns: {database: %q}\n", f.database))
+	f.exec(`CREATE TABLE customer (openid text, name text); INSERT INTO customer VALUES ('oAnn', 'Ann'), ('oBob', NULL), ('not an openid', 'x')`)
+	id := f.create(`
+name: asked
+account: shop
+kind: template
+template: {template_id: order_paid, data: {thing2: {value: '{{default "顾客" .name}}，您好'}}}
+audience: {sql: "SELECT openid, name FROM customer"}
+`)
+	f.start(2)
+	if _, err := f.producer.StartCampaign(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	f.awaitState(60*time.Second, id, client.CampaignDone)
+	f.await(10*time.Second, map[string]int{"sent": 2}, "campaign_id = $1", id)
+	if got := f.text(`SELECT string_agg(content, ' ' ORDER BY content) FROM message_body`); !strings.Contains(got, "Ann，您好") || !strings.Contains(got, "顾客，您好") {
+		t.Errorf("it says %s", got)
+	}
+	p, err := f.producer.CampaignProgress(t.Context(), id)
+	if err != nil || p.Audience.Recipients != 2 || p.Audience.Refused != 1 || p.Audience.Source != "sql" {
+		t.Errorf("its audience is %+v, %v", p.Audience, err)
+	}
+}
+
+func TestACampaignWhoseAudienceCannotBeFetchedSaysWhy(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, swiftShop())
+	id := f.create(`
+name: asked
+account: shop
+kind: template
+template: {template_id: order_paid, data: {thing2: {value: 您好}}}
+audience: {sql: "SELECT openid FROM customer"}
+`)
+	f.start(1)
+	if _, err := f.producer.StartCampaign(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	eventually(f, 30*time.Second, "reason", func() bool {
+		c, err := f.producer.Campaign(t.Context(), id)
+		return err == nil && strings.HasPrefix(c.Reason, "its audience cannot be fetched: campaigns.database is not in this worker's configuration; tried again at ")
+	})
+}

@@ -1,0 +1,239 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"github.com/hongyan-dispatch/hongyan/message"
+)
+
+// Bounds of a request.
+const (
+	MaxArray     = 1000    // messages of an array; more come as JSON Lines
+	maxBody      = 8 << 20 // of an array
+	maxEvents    = 1 << 20 // of an array of events
+	maxEvent     = 4 << 10
+	maxSmallBody = 16 << 10
+)
+
+// Options are what the door is made of; Log and what stands behind the door have no default.
+type Options struct {
+	Log       *slog.Logger
+	Keys      func(context.Context) ([]Key, error) // that live
+	Enqueuer  Enqueuer
+	Events    Events
+	Ledger    Ledger
+	Accounts  Accounts
+	Approvals Approvals
+	Recorder  Recorder
+	Backlog   Backlog                                                // nil: there is never too much
+	Observe   func(operation string, status int, took time.Duration) // a request was answered
+	Memory    int64                                                  // bytes of bodies in hand at one time; default 128 MiB
+	Patience  time.Duration                                          // with a body that does not come, and with who does not read. Default 30 s
+}
+
+const defaultMemory = 128 << 20
+
+// A Handler answers /v1/….
+type Handler struct {
+	options Options
+	keys    keyring
+	memory  *semaphore.Weighted
+	audit   auditor
+	mux     *http.ServeMux
+
+	closing context.Context // done: streams end with the slab they have in hand
+	close   context.CancelFunc
+}
+
+// New makes the door. Its Run must run besides.
+func New(o Options) *Handler {
+	if o.Memory <= 0 {
+		o.Memory = defaultMemory
+	}
+	if o.Patience <= 0 {
+		o.Patience = 30 * time.Second
+	}
+	if o.Observe == nil {
+		o.Observe = func(string, int, time.Duration) {}
+	}
+	if o.Backlog == nil {
+		o.Backlog = func(string, message.Kind, message.Lane) (bool, time.Duration) { return false, 0 }
+	}
+	h := &Handler{options: o, keys: keyring{load: o.Keys}, memory: semaphore.NewWeighted(o.Memory), audit: newAuditor(o), mux: http.NewServeMux()}
+	h.closing, h.close = context.WithCancel(context.Background())
+	for _, r := range h.routes() {
+		h.mux.Handle(r.method+" "+r.path, h.door(r))
+	}
+	h.mux.HandleFunc("/v1/", h.lost)
+	return h
+}
+
+// A route is one operation of the contract, by its operationId there.
+type route struct {
+	operation    string
+	method, path string
+	serve        func(*call) error // a *problem is written by the door
+}
+
+func (h *Handler) routes() []route {
+	return []route{
+		{"postMessages", "POST", "/v1/messages", h.postMessages},
+		{"findMessage", "GET", "/v1/messages", h.findMessage},
+		{"getMessage", "GET", "/v1/messages/{id}", h.getMessage},
+		{"cancelMessage", "POST", "/v1/messages/{id}/cancel", h.cancelMessage},
+		{"postEvents", "POST", "/v1/events", h.postEvents},
+		{"getQuota", "GET", "/v1/accounts/{account}/quota", h.getQuota},
+		{"getGates", "GET", "/v1/accounts/{account}/gates", h.getGates},
+		{"openGate", "POST", "/v1/accounts/{account}/gates/{api}/open", h.openGate},
+		{"closeGate", "POST", "/v1/accounts/{account}/gates/{api}/close", h.closeGate},
+		{"getWindow", "GET", "/v1/accounts/{account}/window/{openid}", h.getWindow},
+		{"getApprovals", "GET", "/v1/accounts/{account}/approvals", h.getApprovals},
+		{"getApproval", "GET", "/v1/approvals/{id}", h.getApproval},
+		{"approve", "POST", "/v1/approvals/{id}/approve", h.approve},
+		{"refuse", "POST", "/v1/approvals/{id}/refuse", h.refuse},
+	}
+}
+
+func (p *problem) Error() string { return p.Title + ": " + p.Detail }
+
+// A call is one request that was let in.
+type call struct {
+	w       *recorder
+	r       *http.Request
+	rc      *http.ResponseController
+	key     *holder
+	now     time.Time
+	release func() // gives back the memory of the body
+}
+
+func (c *call) ctx() context.Context { return c.r.Context() }
+
+// A recorder remembers the status of an answer.
+type recorder struct {
+	http.ResponseWriter
+	status int
+}
+
+func (r *recorder) WriteHeader(status int) {
+	if r.status == 0 {
+		r.status = status
+	}
+	r.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap lets http.ResponseController through.
+func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
+
+// ServeHTTP answers a request.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	header := w.Header()
+	header.Set("Cache-Control", "no-store")
+	header.Set("X-Content-Type-Options", "nosniff")
+	h.mux.ServeHTTP(w, r)
+}
+
+// door lets in who has a live key, and answers with what goes wrong behind it.
+func (h *Handler) door(rt route) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c := &call{w: &recorder{ResponseWriter: w}, r: r, rc: http.NewResponseController(w), now: time.Now(), release: func() {}}
+		_ = c.rc.SetWriteDeadline(c.now.Add(2 * h.options.Patience)) // instead of the server's own; streams go on
+		if err := h.enter(c, rt); err != nil {
+			h.complain(c, rt, err)
+		}
+		c.release()
+		h.options.Observe(rt.operation, c.w.status, time.Since(c.now))
+	})
+}
+
+func (h *Handler) enter(c *call, rt route) error {
+	text, given := bearer(c.r)
+	if !given {
+		return noKey()
+	}
+	k, err := h.keys.find(c.ctx(), text, c.now)
+	if errors.Is(err, errNoKey) {
+		h.options.Log.Warn("a key that opens nothing", "operation", rt.operation, "address", c.address())
+		return noKey()
+	} else if err != nil {
+		return fmt.Errorf("%w: postgres: %w", ErrUnavailable, err)
+	}
+	c.key = k
+	h.audit.used(k.ID)
+	if rt.operation != "postMessages" { // which takes its messages
+		if wait := k.take(1, c.now); wait > 0 {
+			return tooMany("the key is used more often than its rate allows", wait)
+		}
+	}
+	return rt.serve(c)
+}
+
+// complain answers with what went wrong.
+func (h *Handler) complain(c *call, rt route, err error) {
+	if c.w.status != 0 { // the answer has begun
+		h.options.Log.Warn("an answer broke off", "operation", rt.operation, "key", c.keyID(), "error", err)
+		return
+	}
+	p := (*problem)(nil)
+	switch {
+	case errors.As(err, &p):
+	case errors.Is(err, ErrNotFound):
+		p = notFound("it was never accepted here, is older than the retention, or belongs to an account that this key does not know")
+	case errors.Is(err, ErrInDoubt):
+		p = inDoubt("a store stopped answering while the request was on its way there")
+	default:
+		p = unavailable("a store does not answer, or not in time")
+	}
+	if p.Status >= http.StatusInternalServerError && c.ctx().Err() == nil {
+		h.options.Log.Error("a request failed", "operation", rt.operation, "key", c.keyID(), "error", err)
+	}
+	p.write(c.w)
+}
+
+func (c *call) keyID() string {
+	if c.key == nil {
+		return ""
+	}
+	return c.key.ID
+}
+
+// address is the peer's, without its port.
+func (c *call) address() string {
+	host, _, err := net.SplitHostPort(c.r.RemoteAddr)
+	if err != nil {
+		return ""
+	}
+	return host
+}
+
+// lost answers for paths and methods that are none.
+func (h *Handler) lost(w http.ResponseWriter, r *http.Request) {
+	var allowed string
+	for _, method := range []string{http.MethodGet, http.MethodPost} {
+		other := r.Clone(r.Context())
+		other.Method = method
+		if _, pattern := h.mux.Handler(other); pattern != "/v1/" {
+			allowed = method
+		}
+	}
+	p := notFound("this server has no such path; see /docs")
+	if allowed != "" {
+		w.Header().Set("Allow", allowed)
+		p = trouble(http.StatusMethodNotAllowed, "method", "The path does not know this method", r.Method+" is not for this path", "use "+allowed)
+	}
+	p.write(w)
+	h.options.Observe("none", p.Status, 0)
+}
+
+// Drain has streams end with what they have in hand, and say so: the server is about to close.
+func (h *Handler) Drain() { h.close() }
+
+// Run writes the audit log until ctx ends, and then what is left of it.
+func (h *Handler) Run(ctx context.Context) error { return h.audit.run(ctx) }

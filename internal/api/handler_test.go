@@ -1,0 +1,157 @@
+package api
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hongyan-dispatch/hongyan/message"
+)
+
+func TestScopes(t *testing.T) {
+	for _, bad := range []string{"", "shop", "shop:template", "shop:template:read:x", ":template:read", "shop::read", "shop:letter:read", "shop:mass:send"} {
+		if s, err := ParseScope(bad); err == nil {
+			t.Errorf("%q is read as %v", bad, s)
+		}
+	}
+	k := Key{}
+	for _, text := range []string{"shop:template:enqueue", "news:*:read"} {
+		s, err := ParseScope(text)
+		if err != nil || s.String() != text {
+			t.Fatalf("%q: %v, %v", text, s, err)
+		}
+		k.Scopes = append(k.Scopes, s)
+	}
+	for _, c := range []struct {
+		account string
+		kind    message.Kind
+		action  Action
+		want    bool
+	}{
+		{"shop", message.Template, Enqueue, true},
+		{"shop", message.Custom, Enqueue, false},
+		{"shop", message.Template, Read, false},
+		{"news", message.Mass, Read, true},
+		{"news", message.Mass, Admin, false},
+		{"other", message.Template, Enqueue, false},
+	} {
+		if got := k.May(c.account, c.kind, c.action); got != c.want {
+			t.Errorf("%s:%s:%s: %v", c.account, c.kind, c.action, got)
+		}
+	}
+}
+
+func TestStoresThatAreAway(t *testing.T) {
+	b := setup(t, Options{})
+	for _, down := range []struct {
+		err  error
+		want string
+	}{{errAway, "problem-unavailable"}, {errors.Join(ErrInDoubt), "problem-in-doubt"}} {
+		b.down = down.err
+		for kind, body := range map[string]string{typeJSON: good, typeLines: good + "\n" + good} {
+			if status, text := b.post(t, "/v1/messages", kind, strings.NewReader(body)); status != 503 || !strings.Contains(text, down.want) {
+				t.Errorf("%s: %d %s", kind, status, text)
+			}
+		}
+	}
+	if b.accepted != 0 {
+		t.Errorf("%d accepted", b.accepted)
+	}
+}
+
+// A stream whose store goes away in its middle ends with where to go on.
+func TestAStreamThatIsStopped(t *testing.T) {
+	b := setup(t, Options{})
+	out, in := io.Pipe()
+	go func() {
+		_, _ = io.WriteString(in, good+"\n")
+		for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
+			b.mu.Lock()
+			took := b.accepted
+			if took > 0 {
+				b.down = errAway
+			}
+			b.mu.Unlock()
+			if took > 0 {
+				break
+			}
+		}
+		_, _ = io.WriteString(in, good+"\n")
+		_ = in.Close()
+	}()
+	status, text := b.post(t, "/v1/messages", typeLines, out)
+	results := linesIn(text)
+	if status != 200 || len(results) != 3 || !strings.Contains(results[1], `"status":503`) ||
+		!strings.HasPrefix(results[2], `{"done":false,"lines":2,"accepted":1,"duplicates":0,"refused":0,"from_line":2,"retry_after":1`) {
+		t.Errorf("%d %s", status, text)
+	}
+}
+
+// A body that does not come holds nobody up for longer than the door's patience.
+func TestSlowBodies(t *testing.T) {
+	b := setup(t, Options{Patience: 100 * time.Millisecond})
+	for kind, want := range map[string]int{typeJSON: http.StatusRequestTimeout, typeLines: http.StatusRequestTimeout} {
+		out, in := io.Pipe()
+		go func() { _, _ = io.WriteString(in, good[:20]) }()
+		if status, text := b.post(t, "/v1/messages", kind, out); status != want {
+			t.Errorf("%s: %d %s", kind, status, text)
+		}
+		in.Close()
+	}
+}
+
+// Bodies wait for room, and are told so: what is held is bounded.
+func TestBodiesAreBounded(t *testing.T) {
+	b := setup(t, Options{Memory: streamMemory + 1000})
+	out, in := io.Pipe()
+	first := make(chan string, 1)
+	go func() {
+		_, text := b.post(t, "/v1/messages", typeLines, out)
+		first <- text
+	}()
+	if _, err := io.WriteString(in, good+"\n"); err != nil {
+		t.Fatal(err)
+	}
+	for took := 0; took == 0; {
+		b.mu.Lock()
+		took = b.accepted
+		b.mu.Unlock()
+	}
+	if status, text := b.post(t, "/v1/messages", typeLines, strings.NewReader(good)); status != 503 {
+		t.Errorf("a second stream: %d %s", status, text)
+	}
+	if status, text := b.post(t, "/v1/messages", typeJSON, strings.NewReader(good)); status != 202 {
+		t.Errorf("a small body: %d %s", status, text)
+	}
+	in.Close()
+	if text := <-first; !strings.Contains(text, `"done":true`) {
+		t.Errorf("the first stream: %s", text)
+	}
+	if status, text := b.post(t, "/v1/messages", typeLines, strings.NewReader(good)); status != 200 {
+		t.Errorf("after it: %d %s", status, text)
+	}
+}
+
+// Streams end with what they have in hand when the server closes.
+func TestDrain(t *testing.T) {
+	b := setup(t, Options{})
+	h := b.handler
+	out, in := io.Pipe()
+	go func() {
+		_, _ = io.WriteString(in, good+"\n")
+		for took := 0; took == 0; {
+			b.mu.Lock()
+			took = b.accepted
+			b.mu.Unlock()
+		}
+		h.Drain()
+	}()
+	status, text := b.post(t, "/v1/messages", typeLines, out)
+	in.Close()
+	if status != 200 || !strings.Contains(text, `{"done":false,"lines":1,"accepted":1,"duplicates":0,"refused":0,"from_line":2,`) {
+		t.Errorf("%d %s", status, text)
+	}
+}

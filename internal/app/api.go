@@ -1,0 +1,439 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/hongyan-dispatch/hongyan/client"
+	"github.com/hongyan-dispatch/hongyan/internal/api"
+	"github.com/hongyan-dispatch/hongyan/internal/postgres"
+	"github.com/hongyan-dispatch/hongyan/internal/ratelimit"
+	"github.com/hongyan-dispatch/hongyan/internal/report"
+	"github.com/hongyan-dispatch/hongyan/internal/token"
+	"github.com/hongyan-dispatch/hongyan/internal/wechat"
+	"github.com/hongyan-dispatch/hongyan/message"
+	"github.com/hongyan-dispatch/hongyan/outcome"
+)
+
+// openAPI makes the HTTP API, and the client by which it enqueues.
+func (s *server) openAPI(ctx context.Context, all accounts) (err error) {
+	o := client.Options{Redis: s.config.Redis.URL.Reveal(), Database: s.config.Postgres.URL.Reveal()}
+	for _, a := range s.config.Accounts {
+		o.Accounts = append(o.Accounts, client.Account{Name: a.Name, AppID: message.AppID(a.AppID), Remember: s.pushes.windows.Longest(message.AppID(a.AppID))})
+	}
+	if s.producer, err = client.New(ctx, o); err != nil {
+		return err
+	}
+	s.backlog = &backlog{store: s.store, accounts: all, rdb: s.rdb, limit: s.config.Server.MaxBacklog, failed: func(err error) {
+		s.log.Warn("count what waits", "error", err)
+	}}
+	source := report.Source{Store: s.store, Redis: s.rdb, Account: all.reported, Accounts: true}
+	s.api = api.New(api.Options{
+		Log: s.log, Keys: apiKeys{s.store}.load, Enqueuer: apiEnqueuer{s.producer}, Events: apiEvents{s.producer},
+		Ledger: apiLedger{source}, Accounts: apiAccounts{source, all, s.rdb}, Approvals: apiApprovals{s.store, s.producer},
+		Recorder: apiRecorder{s.store}, Backlog: s.backlog.full, Observe: s.options.Requested,
+	})
+	keys, err := s.store.APIKeys(ctx)
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(keys, func(k postgres.APIKey) bool { return k.Live(time.Now()) }) {
+		s.log.Warn("no API key lives, so that /v1 lets nobody in: make one with server key create")
+	}
+	return nil
+}
+
+// reported is what reports must know of an account.
+func (all accounts) reported(name string) (report.Account, bool) {
+	a, known := all[name]
+	if !known {
+		return report.Account{}, false
+	}
+	app := message.AppID(a.AppID)
+	return report.Account{
+		AppID: app, Window: all.windowRules(app), TryUnknown: a.Window.Unknown == "try", UrgentDay: a.Reserve.UrgentDay,
+		Limits: func(path string) ratelimit.Limits { return all.limits(ratelimit.Key{App: app, API: path}) },
+	}, true
+}
+
+// apiError is an error of ours as the door knows it.
+func apiError(err error) error {
+	switch {
+	case errors.Is(err, postgres.ErrNotFound):
+		return fmt.Errorf("%w: %w", api.ErrNotFound, err)
+	case errors.Is(err, client.ErrKeyConflict):
+		return fmt.Errorf("%w: %w", api.ErrConflict, err)
+	case errors.Is(err, client.ErrNotAll):
+		return fmt.Errorf("%w: %w", api.ErrNotAll, err)
+	case errors.Is(err, client.ErrInDoubt):
+		return fmt.Errorf("%w: %w", api.ErrInDoubt, err)
+	case errors.Is(err, client.ErrUnavailable):
+		return fmt.Errorf("%w: %w", api.ErrUnavailable, err)
+	case errors.Is(err, postgres.ErrUnstorable):
+		return message.Invalid{{Rule: "cannot be stored: " + err.Error()}}
+	}
+	return err
+}
+
+type apiKeys struct{ *postgres.Store }
+
+func (k apiKeys) load(ctx context.Context) ([]api.Key, error) {
+	rows, err := k.APIKeys(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var keys []api.Key
+	now := time.Now()
+	for _, r := range rows {
+		if !r.Live(now) || len(r.Hash) != len(api.Key{}.Hash) {
+			continue
+		}
+		key := api.Key{ID: r.ID, Name: r.Name, Hash: [32]byte(r.Hash), PerSecond: r.PerSecond, Expires: r.Expires}
+		for _, text := range r.Scopes {
+			if scope, err := api.ParseScope(text); err == nil { // one of a later version allows nothing here
+				key.Scopes = append(key.Scopes, scope)
+			}
+		}
+		keys = append(keys, key)
+	}
+	return keys, nil
+}
+
+type apiEnqueuer struct{ *client.Client }
+
+func apiReceipt(r client.Receipt) api.Receipt {
+	return api.Receipt{ID: r.ID, Parts: r.Parts, Duplicate: r.Duplicate, Err: apiError(r.Err)}
+}
+
+func apiReceipts(list []client.Receipt) []api.Receipt {
+	receipts := make([]api.Receipt, len(list))
+	for i, r := range list {
+		receipts[i] = apiReceipt(r)
+	}
+	return receipts
+}
+
+func (e apiEnqueuer) Enqueue(ctx context.Context, m message.Message) api.Receipt {
+	r, _ := e.Client.Enqueue(ctx, m) // the error stands in the receipt
+	return apiReceipt(r)
+}
+
+func (e apiEnqueuer) EnqueueAll(ctx context.Context, list []message.Message) []api.Receipt {
+	return apiReceipts(e.Client.EnqueueAll(ctx, list))
+}
+
+func (e apiEnqueuer) EnqueueBatch(ctx context.Context, list []message.Message) []api.Receipt {
+	return apiReceipts(e.Client.EnqueueBatch(ctx, list))
+}
+
+type apiEvents struct{ *client.Client }
+
+func (e apiEvents) Parse(text []byte) (api.Event, error) {
+	event, err := client.ParseEvent(text)
+	if err == nil {
+		err = event.Validate(time.Now())
+	}
+	return api.Event{Account: event.Account, OpenID: event.OpenID, Type: string(event.Type), At: event.At}, err
+}
+
+func (e apiEvents) Event(ctx context.Context, event api.Event) error {
+	return e.Client.Event(ctx, client.Event{Account: event.Account, OpenID: event.OpenID, Type: client.EventType(event.Type), At: event.At})
+}
+
+type apiLedger struct{ report.Source }
+
+func (l apiLedger) Message(ctx context.Context, id message.ID) (report.Message, error) {
+	m, err := l.Source.Message(ctx, id)
+	return m, apiError(err)
+}
+
+func (l apiLedger) Explain(ctx context.Context, id message.ID) (report.Explanation, error) {
+	e, err := l.Source.Explain(ctx, id)
+	return e, apiError(err)
+}
+
+func (l apiLedger) Find(ctx context.Context, account, key string) (message.ID, error) {
+	id, err := l.Store.KeyHolder(ctx, account, key)
+	return id, apiError(err)
+}
+
+func (l apiLedger) Cancel(ctx context.Context, id message.ID) (outcome.Status, error) {
+	r, err := l.Store.Cancel(ctx, id)
+	return r.State, apiError(err)
+}
+
+type apiAccounts struct {
+	report.Source
+	accounts accounts
+	rdb      redis.UniversalClient
+}
+
+func (a apiAccounts) Name(nameOrAppID string) (string, bool) {
+	known, ok := a.accounts[nameOrAppID]
+	if !ok {
+		return "", false
+	}
+	return known.Name, true
+}
+
+func (a apiAccounts) WantsApproval(account string) bool {
+	return a.accounts[account].Policy.MassApproval
+}
+
+func (a apiAccounts) Quotas(ctx context.Context, account string) ([]api.Quota, error) {
+	of, _ := a.accounts.reported(account)
+	var quotas []api.Quota
+	for _, kind := range message.Kinds() {
+		path := wechat.PathOf(kind)
+		u, err := a.Usage(ctx, of, path)
+		if err != nil {
+			return nil, err
+		}
+		quotas = append(quotas, api.Quota{Kind: kind, API: path, Quota: report.QuotaOf(u), UsedUpAt: report.UsedUpAt(u, time.Now())})
+	}
+	return quotas, nil
+}
+
+func (a apiAccounts) Gates(ctx context.Context, account string) ([]report.Gate, error) {
+	all, err := report.Shut(ctx, a.Store)
+	return slices.DeleteFunc(all, func(g report.Gate) bool { return g.Account != account }), err
+}
+
+func (a apiAccounts) OpenGate(ctx context.Context, account, path string) (changed bool, due int64, err error) {
+	if changed, err = a.Store.OpenGate(ctx, account, path, time.Time{}); err != nil {
+		return false, 0, err
+	}
+	if of := a.accounts[account]; path == "" {
+		if err := token.Forgive(ctx, a.rdb, message.AppID(of.AppID), wechat.NewSecret(of.Secret.Reveal())); err != nil {
+			return changed, 0, err
+		}
+	}
+	due, err = report.BringForward(ctx, a.Store, account, path)
+	return changed, due, err
+}
+
+func (a apiAccounts) CloseGate(ctx context.Context, account, path, reason string, until time.Time) (report.Gate, error) {
+	err := a.Store.CloseGate(ctx, postgres.Gate{
+		Account: account, API: path, State: postgres.GateClosed, Reason: "operator", Detail: reason, Until: until,
+	})
+	if err != nil {
+		return report.Gate{}, err
+	}
+	gates, err := a.Gates(ctx, account)
+	if err != nil {
+		return report.Gate{}, err
+	}
+	for _, g := range gates { // one that was broken stays so, which the answer says
+		if g.API == path {
+			return g, nil
+		}
+	}
+	return report.Gate{}, fmt.Errorf("%s %s: somebody opened the gate meanwhile", account, report.APIName(path))
+}
+
+func (a apiAccounts) Window(ctx context.Context, account string, user message.OpenID) (api.Window, error) {
+	of, _ := a.accounts.reported(account)
+	v, err := a.Source.Window(ctx, of, user, time.Now())
+	if err != nil {
+		return api.Window{}, fmt.Errorf("redis: %w", err)
+	}
+	w := api.Window{Account: account, OpenID: user, State: string(v.State), Until: v.Until, Unsubscribed: v.Unsubscribed, Triggers: []api.Trigger{}}
+	for _, b := range v.Buckets {
+		w.Triggers = append(w.Triggers, api.Trigger{Trigger: string(b.Trigger), At: b.At, Until: b.Until, Used: b.Used, Left: b.Left, Open: b.Open})
+	}
+	return w, nil
+}
+
+type apiApprovals struct {
+	*postgres.Store
+	producer *client.Client
+}
+
+// approvalLapses is how long a mass message waits for a second key.
+const approvalLapses = 7 * 24 * time.Hour
+
+func apiApproval(p postgres.Approval, now time.Time) api.Approval {
+	a := api.Approval{
+		ID: p.ID, Status: p.State, Account: p.Account, Recipient: p.Message.Recipient(), Message: p.Message, AskedBy: p.AskedBy, Asked: p.Asked,
+		DecidedBy: p.DecidedBy, Decided: p.Decided, Note: p.Note, Messages: p.Messages,
+	}
+	over := !p.Message.ExpiresAt.IsZero() && !p.Message.ExpiresAt.After(now) || now.Sub(p.Asked) > approvalLapses
+	if p.State == postgres.ApprovalWaiting && over {
+		a.Status = "lapsed"
+	}
+	return a
+}
+
+func (a apiApprovals) Ask(ctx context.Context, m message.Message, by string) (api.Approval, bool, error) {
+	p, duplicate, taken, err := a.AskApproval(ctx, &m, by, time.Now())
+	switch {
+	case err != nil:
+		return api.Approval{}, false, err
+	case taken:
+		return api.Approval{}, true, api.ErrConflict
+	}
+	return apiApproval(p, time.Now()), duplicate, nil
+}
+
+func (a apiApprovals) Approval(ctx context.Context, id message.ID) (api.Approval, error) {
+	p, err := a.Store.Approval(ctx, id)
+	if err != nil {
+		return api.Approval{}, apiError(err)
+	}
+	return apiApproval(p, time.Now()), nil
+}
+
+// shownApprovals is how many are listed at one time.
+const shownApprovals = 100
+
+func (a apiApprovals) Waiting(ctx context.Context, account string) ([]api.Approval, error) {
+	rows, err := a.Approvals(ctx, account, shownApprovals)
+	waiting := []api.Approval{}
+	for _, p := range rows {
+		if one := apiApproval(p, time.Now()); one.Status != "lapsed" {
+			waiting = append(waiting, one)
+		}
+	}
+	return waiting, err
+}
+
+// Approve enqueues the message under a key that is the approval's, if it has none: cut short and approved again it is
+// sent once.
+func (a apiApprovals) Approve(ctx context.Context, p api.Approval, by string) (api.Approval, error) {
+	ctx = context.WithoutCancel(ctx)
+	if p.Status != postgres.ApprovalWaiting && p.Status != postgres.ApprovalApproving {
+		return p, fmt.Errorf("%w: it is %s", api.ErrDecided, p.Status)
+	}
+	if taken, err := a.Store.Approve(ctx, p.ID, by); err != nil || !taken {
+		return p, errors.Join(err, notTaken(taken))
+	}
+	m := *p.Message
+	if m.Key == "" {
+		m.Key = "approval-" + p.ID.String()
+	}
+	r, err := a.producer.Enqueue(ctx, m)
+	if err != nil {
+		return p, apiError(err)
+	}
+	ids := r.Parts
+	if len(ids) == 0 {
+		ids = []message.ID{r.ID}
+	}
+	if err := a.Approved(ctx, p.ID, ids); err != nil {
+		return p, err
+	}
+	return a.Approval(ctx, p.ID)
+}
+
+func (a apiApprovals) Refuse(ctx context.Context, p api.Approval, by, note string) (api.Approval, error) {
+	if taken, err := a.Store.Refuse(ctx, p.ID, by, note); err != nil || !taken {
+		return p, errors.Join(err, notTaken(taken))
+	}
+	return a.Approval(ctx, p.ID)
+}
+
+func notTaken(taken bool) error {
+	if taken {
+		return nil
+	}
+	return fmt.Errorf("%w meanwhile", api.ErrDecided)
+}
+
+type apiRecorder struct{ *postgres.Store }
+
+func (r apiRecorder) Audit(ctx context.Context, entries []api.Entry, used []string) error {
+	rows := make([]postgres.AuditEntry, len(entries))
+	for i, e := range entries {
+		rows[i] = postgres.AuditEntry{
+			At: e.At, Key: e.Key, Name: e.Name, Action: e.Action, Account: e.Account, Target: e.Target, N: int64(e.N),
+			Detail: strings.ToValidUTF8(e.Detail, "�"), Address: e.Address,
+		}
+	}
+	return r.Store.Audit(ctx, rows, used)
+}
+
+// backlog knows about how much waits, so that producers are told when it is too much.
+type backlog struct {
+	store    *postgres.Store
+	accounts accounts
+	rdb      redis.UniversalClient
+	limit    int64
+	failed   func(error)
+
+	last atomic.Pointer[map[lane]waiting]
+}
+
+type lane struct {
+	account string
+	kind    message.Kind
+	lane    message.Lane
+}
+
+// waiting is what stands before a lane's next message, its own and those of lanes that go first.
+type waiting struct {
+	n         int64
+	perSecond float64
+}
+
+// backlogEvery is how old the count may be.
+const backlogEvery = 2 * time.Second
+
+func (b *backlog) full(account string, kind message.Kind, l message.Lane) (bool, time.Duration) {
+	counts := b.last.Load()
+	if counts == nil {
+		return false, 0
+	}
+	w := (*counts)[lane{account, kind, l}]
+	if w.n < b.limit {
+		return false, 0
+	}
+	return true, min(time.Duration(float64(w.n)/max(w.perSecond, 1)*float64(time.Second)), time.Hour)
+}
+
+// run counts until ctx ends.
+func (b *backlog) run(ctx context.Context) error {
+	tick := time.NewTicker(backlogEvery)
+	defer tick.Stop()
+	for {
+		if err := b.count(ctx, time.Now()); err != nil && ctx.Err() == nil {
+			b.failed(err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+func (b *backlog) count(ctx context.Context, now time.Time) error {
+	rows, err := b.store.Backlogs(ctx, now, b.limit)
+	if err != nil {
+		return err
+	}
+	counts := map[lane]waiting{}
+	for _, r := range rows {
+		a, known := b.accounts.reported(r.Account)
+		if !known {
+			continue
+		}
+		u, err := report.Source{Redis: b.rdb}.Usage(ctx, a, wechat.PathOf(r.Kind))
+		if err != nil {
+			return err
+		}
+		from := slices.Index(message.Lanes(), r.Lane)
+		for _, behind := range message.Lanes()[from:] {
+			w := counts[lane{r.Account, r.Kind, behind}]
+			counts[lane{r.Account, r.Kind, behind}] = waiting{w.n + r.N, u.PacePerSecond}
+		}
+	}
+	b.last.Store(&counts)
+	return nil
+}

@@ -1,0 +1,2 @@
+DROP INDEX audience_tick;
+ALTER TABLE audience DROP COLUMN tick;
