@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/hongyan-dispatch/hongyan/internal/campaign"
@@ -210,14 +211,17 @@ func (f *Feeder) goes(ctx context.Context, firing *Firing, now time.Time) (bool,
 		if shut.State == gate.Closed {
 			until = shut.Until
 		}
-		return false, f.hold(ctx, firing, campaign.Throttled, "gate: "+cmp.Or(shut.Detail, shut.Reason), until)
+		return false, f.hold(ctx, firing, campaign.Throttled, heldByGate+cmp.Or(shut.Detail, shut.Reason), until)
 	case firing.State == campaign.Running:
 		return true, nil
-	case firing.State == campaign.Throttled && now.Before(firing.Until): // a worker found that the quota is spent
-		return false, nil
+	case firing.State == campaign.Throttled && now.Before(firing.Until) && !strings.HasPrefix(firing.Reason, heldByGate):
+		return false, nil // a worker found that the quota is spent; a gate may be opened before its time
 	}
 	return true, f.Campaigns.Free(ctx, firing.Campaign)
 }
+
+// heldByGate begins the reason of a campaign that a gate holds up.
+const heldByGate = "gate: "
 
 func (f *Feeder) hold(ctx context.Context, firing *Firing, state campaign.State, reason string, until time.Time) error {
 	if firing.State == state && firing.Reason == reason && firing.Until.Equal(until) {

@@ -206,6 +206,13 @@ func TestACampaignWaitsForItsAccountAndItsHours(t *testing.T) {
 			func(w *season) { delete(w.gates, "/shop") },
 			[]string{"throttled: gate: quota", "running: "},
 		},
+		"a closed gate that is opened before its time": {
+			func(w *season) {
+				w.gates["/shop"] = gate.Gate{State: gate.Closed, Reason: "quota", Until: epoch.Add(time.Hour)}
+			},
+			func(w *season) { delete(w.gates, "/shop") },
+			[]string{"throttled: gate: quota", "running: "},
+		},
 		"a broken gate": {
 			func(w *season) {
 				w.gates["/shop"] = gate.Gate{State: gate.Broken, Reason: "refused_account", Detail: "invalid ip 1.2.3.4"}
