@@ -170,6 +170,8 @@ func campaignError(err error) error {
 		return known{err, ErrManyCampaigns}
 	case errors.Is(err, postgres.ErrNothingToRetry):
 		return ErrNothingToRetry
+	case errors.Is(err, postgres.ErrFiringOpen):
+		return known{err, ErrState}
 	}
 	return err
 }
