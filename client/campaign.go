@@ -180,7 +180,7 @@ type known struct {
 	as error
 }
 
-func (k known) Unwrap() error { return k.as }
+func (k known) Unwrap() []error { return []error{k.error, k.as} }
 
 // stateError says what to do where a campaign is in another state.
 func stateError(e *campaign.MoveError) error {

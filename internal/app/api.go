@@ -328,6 +328,9 @@ func (a apiApprovals) Approve(ctx context.Context, p api.Approval, by string) (a
 		m.Key = "approval-" + p.ID.String()
 	}
 	r, err := a.producer.Enqueue(ctx, m)
+	if _, invalid := errors.AsType[message.Invalid](err); invalid || errors.Is(err, client.ErrKeyConflict) {
+		return p, errors.Join(apiError(err), a.NotApproved(ctx, p.ID)) // it can still be refused
+	}
 	if err != nil {
 		return p, apiError(err)
 	}

@@ -66,7 +66,7 @@ func (w *Watch) Keep(ctx context.Context, ping func(context.Context) error) {
 	}
 }
 
-// steady says whether the ledger has answered, at each look, for as long as a pod may be silent.
+// steady says whether the ledger has answered, at each look, for long enough that a pod which lives has said so.
 func (w *Watch) steady(now time.Time) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -74,7 +74,7 @@ func (w *Watch) steady(now time.Time) bool {
 		w.since = now
 	}
 	w.last = now
-	return now.Sub(w.since) >= DeadAfter
+	return now.Sub(w.since) >= trustedAfter
 }
 
 // resolve decides about what dead pods left.

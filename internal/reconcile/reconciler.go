@@ -23,6 +23,9 @@ const (
 	wholeShare = 10
 	// DeadAfter is the silence after which a pod counts as dead.
 	DeadAfter = 15 * time.Second
+	// trustedAfter is how long the ledger has answered before silence counts: pods that live have beaten twice since. Were it
+	// DeadAfter, leaders that are killed every few seconds would rarely come to trust anything.
+	trustedAfter = 8 * time.Second
 	// hiccup is a pause between two looks after which heartbeats say nothing: the ledger was away, or we were.
 	hiccup = 5 * time.Second
 )

@@ -54,6 +54,7 @@ type Handler struct {
 
 	inHand sync.WaitGroup // also counts parcels that asynq has given up on
 	hands  sync.Map       // by flow: chan struct{}
+	runs   sync.Map       // *run: the chunks under way
 	watch  watch
 }
 
