@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"sync"
 	"time"
 
 	"github.com/hongyan-dispatch/hongyan/message"
@@ -42,34 +41,13 @@ func Decide(l LeftBehind, r Repeats, now time.Time) (outcome.Outcome, string) {
 	return outcome.Outcome{Status: outcome.Unknown, Reason: outcome.InDoubt}, pod + " fell silent with it; it may have been sent"
 }
 
-// A Watch knows since when heartbeats can be trusted. A ledger that was away, or a pause of our own, makes every pod
-// look dead for a moment. Every pod keeps one all its life: were it begun with each term, and leaders died often,
-// nobody would ever have looked for long enough.
-type Watch struct {
-	mu          sync.Mutex
-	since, last time.Time
-}
+// A watch knows since when heartbeats can be trusted. A ledger that was away, or a pause of our own, makes every pod
+// look dead for a moment.
+type watch struct{ since, last time.Time }
 
-// Keep looks at the ledger until the context ends, whoever leads.
-func (w *Watch) Keep(ctx context.Context, ping func(context.Context) error) {
-	ticks := time.NewTicker(tick)
-	defer ticks.Stop()
-	for {
-		if ping(ctx) == nil {
-			w.steady(time.Now())
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticks.C:
-		}
-	}
-}
-
-// steady says whether the ledger has answered, at each look, for long enough that a pod which lives has said so.
-func (w *Watch) steady(now time.Time) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+// steady is asked at each answer of the ledger's, and says whether it has answered for long enough that a pod which
+// lives has said so.
+func (w *watch) steady(now time.Time) bool {
 	if now.Sub(w.last) > hiccup {
 		w.since = now
 	}
@@ -77,18 +55,15 @@ func (w *Watch) steady(now time.Time) bool {
 	return now.Sub(w.since) >= trustedAfter
 }
 
-// resolve decides about what dead pods left.
-func (r *Reconciler) resolve(ctx context.Context, w *Watch, now time.Time) error {
-	if err := r.Store.Ping(ctx); err != nil {
-		return err
-	}
-	if !w.steady(now) {
-		return nil
-	}
-	return r.resolveAll(ctx)
+// Resolve decides about what dead pods left, until the context ends. Every pod does it, and they share what is there:
+// were there a leader, it might be dead, and its heir be one that has not watched for long enough.
+func (r *Reconciler) Resolve(ctx context.Context) error {
+	var w watch
+	r.every(ctx, "resolve what dead workers left", func() error { return r.resolve(ctx, &w) })
+	return nil
 }
 
-func (r *Reconciler) resolveAll(ctx context.Context) error {
+func (r *Reconciler) resolve(ctx context.Context, w *watch) error {
 	found := map[string]int{}
 	defer func() {
 		for pod, n := range found {
@@ -96,7 +71,13 @@ func (r *Reconciler) resolveAll(ctx context.Context) error {
 		}
 	}()
 	for {
+		if err := r.Store.Ping(ctx); err != nil {
+			return err
+		}
 		now := time.Now()
+		if !w.steady(now) {
+			return nil
+		}
 		changed, batches, err := r.Store.ResolveLeftBehind(ctx, DeadAfter, func(l LeftBehind) (outcome.Outcome, string) {
 			return Decide(l, r.Repeats(l.Account, l.Kind), now)
 		})
