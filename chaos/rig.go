@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -271,6 +272,7 @@ func (r *rig) undecided(ctx context.Context) (n int, err error) {
 type front struct {
 	handler http.Handler
 	addr    string
+	via     string // the line to it, where there is one
 	server  *http.Server
 }
 
@@ -290,7 +292,7 @@ func (f *front) open() error {
 	return nil
 }
 
-func (f *front) url() string { return "http://" + f.addr }
+func (f *front) url() string { return "http://" + cmp.Or(f.via, f.addr) }
 
 // shut lets the calls under way end, and takes no more.
 func (f *front) shut() {

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -58,6 +60,120 @@ func TestSentinelsReplaceTheMaster(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.nothingLeftInQueues()
+}
+
+// The old master is cut off from its replicas and from the sentinels, together with one worker, which goes on writing to it
+// for ten seconds; the other worker follows the new master. What the old one took is lost when the two sides meet again.
+func TestSentinelsAndAPartition(t *testing.T) {
+	t.Parallel()
+	const n = 3200
+	servers := redisFleet(t, devstack.StartSentinels)
+	password, everywhere := besides(t, servers)
+	f := newFleetOn(t, everywhere, devstack.Postgres(t, postgres.Migrate), quick())
+	f.sim.SetLatency(wechattest.Latency{Min: 20 * time.Millisecond, Max: 80 * time.Millisecond})
+	f.remembers(n)
+	cutOff := everywhere
+	var lines []*devstack.Link
+	for _, s := range servers.Sentinels() {
+		line, err := devstack.OpenLink(s.Addr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = line.Close() })
+		lines = append(lines, line)
+		cutOff = strings.Replace(cutOff, s.Addr(), line.Addr(), 1)
+	}
+	f.start(1)
+	p := startProcess(f, nil, []string{"HONGYAN_REDIS_URL=" + cutOff}, "--config", f.config)
+	p.ready()
+	f.workers = append(f.workers, p)
+	for i := 0; i < n/4; i += 100 {
+		f.enqueue(mixed(n)[i : i+100]...)
+	}
+	eventually(t, 60*time.Second, "load", func() bool { return f.sim.AcceptedTotal() > n/8 })
+
+	old := redis.NewClient(&redis.Options{Addr: servers.Servers()[0].Addr(), Username: "keeper", Password: password})
+	t.Cleanup(func() { old.Close() })
+	for _, line := range lines {
+		line.Cut()
+	}
+	must := func(args ...any) {
+		t.Helper()
+		if err := old.Do(f.background(), args...).Err(); err != nil {
+			t.Fatalf("%v: %v", args, err)
+		}
+	}
+	must("ACL", "SETUSER", "default", "off") // sentinels and replicas
+	must("CLIENT", "KILL", "USER", "default")
+	before := f.number("SELECT count(*)::int FROM message WHERE state = 'sent'")
+	written, err := old.Info(t.Context(), "stats").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	eventually(t, 60*time.Second, "new master", func() bool {
+		s := redis.NewSentinelClient(&redis.Options{Addr: servers.Sentinels()[0].Addr(), Password: password})
+		defer s.Close()
+		at, err := s.GetMasterAddrByName(t.Context(), "hongyan").Result()
+		return err == nil && strings.Join(at, ":") != servers.Servers()[0].Addr()
+	})
+	replaced := time.Since(began)
+	for i := n / 4; i < n; i += 100 { // the producer follows the new master, too
+		f.enqueue(mixed(n)[i : i+100]...)
+	}
+	eventually(t, time.Minute, "ten seconds of partition", func() bool { return time.Since(began) > 10*time.Second })
+	more, err := old.Info(t.Context(), "stats").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if commandsIn(more) < commandsIn(written)+100 { // some are our own
+		t.Error("nobody wrote to the old master: the test tests nothing")
+	}
+	must("ACL", "SETUSER", "default", "on")
+	for _, line := range lines {
+		line.Mend()
+	}
+	t.Logf("replaced after %v, sent by then %d, commands on the old master meanwhile %d",
+		replaced.Round(time.Millisecond), before, commandsIn(more)-commandsIn(written))
+
+	f.await(3*time.Minute, map[string]int{"sent": n}, "true")
+	f.sentOnce(n)
+	eventually(t, 30*time.Second, "the old master as a replica", func() bool {
+		text, err := old.Info(f.background(), "replication").Result()
+		return err == nil && strings.Contains(text, "role:slave")
+	})
+	f.nothingLeftWithin(3 * time.Minute) // what was acknowledged on the old one comes back when its lease ends
+}
+
+// besides makes users beside the one by which the fleet's servers know each other: the workers', whose URL it says, and keeper.
+func besides(t *testing.T, servers *devstack.RedisFleet) (password, url string) {
+	t.Helper()
+	rest := strings.TrimPrefix(servers.URL(), "redis-sentinel://:")
+	password, _, _ = strings.Cut(rest, "@")
+	for _, s := range servers.Servers() {
+		rdb := redis.NewClient(&redis.Options{Addr: s.Addr(), Password: password})
+		for user, may := range map[string]string{
+			"keeper":  "~* &* +@all",
+			"hongyan": "~asynq:* ~hongyan:* &* +@all -@admin -@dangerous +info", // as docs/operations.md advises
+		} {
+			args := []any{"ACL", "SETUSER", user, "on", ">" + password}
+			for _, rule := range strings.Fields(may) {
+				args = append(args, rule)
+			}
+			if err := rdb.Do(t.Context(), args...).Err(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		rdb.Close()
+	}
+	return password, "redis-sentinel://hongyan:" + rest
+}
+
+var processed = regexp.MustCompile(`total_commands_processed:(\d+)`)
+
+func commandsIn(info string) int {
+	n, _ := strconv.Atoi(processed.FindStringSubmatch(info)[1]) // digits
+	return n
 }
 
 // In a cluster a command or script whose keys lie in several slots is refused, so what runs here is safe: enqueue in
