@@ -15,7 +15,7 @@ import (
 	"github.com/hongyan-dispatch/hongyan/outcome"
 )
 
-// heal looks after what faults leave behind: what dead workers had in hand always, the rest while this pod leads.
+// heal looks after what faults leave behind while this pod is the one that does.
 func (w *pod) heal(ctx context.Context) error {
 	if !fault.Has(fault.Reconciler) {
 		return nil
@@ -27,9 +27,12 @@ func (w *pod) heal(ctx context.Context) error {
 		Retention: w.config.Retention.Messages, Joined: w.options.Joined, Log: w.log,
 	}
 	var loops errgroup.Group
-	loops.Go(func() error { return r.Resolve(ctx) })
+	loops.Go(func() error { return r.Watch(ctx) })
 	loops.Go(func() error {
 		return w.store.Lead(ctx, "reconciler", r.Run, func(err error) { w.log.Warn("lead the reconciler", "error", err) })
+	})
+	loops.Go(func() error { // apart: it is led by pods that have run for a while
+		return w.store.Lead(ctx, "resolver", r.Resolve, func(err error) { w.log.Warn("resolve what dead workers left", "error", err) })
 	})
 	return loops.Wait()
 }

@@ -115,7 +115,8 @@ func (w *ward) heal(what string, done func() bool) time.Duration {
 	w.Helper()
 	ctx, stop := context.WithCancel(w.Context())
 	var loops errgroup.Group
-	loops.Go(func() error { return w.healer.Resolve(ctx) })
+	loops.Go(func() error { return w.healer.Watch(ctx) })
+	loops.Go(func() error { return w.store.Lead(ctx, "resolver", w.healer.Resolve, func(err error) { w.Log(err) }) })
 	loops.Go(func() error { return w.healer.Run(ctx) })
 	defer func() { stop(); _ = loops.Wait() }()
 	return w.wait(what, done)

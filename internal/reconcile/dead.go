@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"sync"
 	"time"
 
 	"github.com/hongyan-dispatch/hongyan/message"
@@ -42,12 +43,18 @@ func Decide(l LeftBehind, r Repeats, now time.Time) (outcome.Outcome, string) {
 }
 
 // A watch knows since when heartbeats can be trusted. A ledger that was away, or a pause of our own, makes every pod
-// look dead for a moment.
-type watch struct{ since, last time.Time }
+// look dead for a moment. Every pod keeps one all its life: were it begun with each term, and leaders died often,
+// nobody would ever have looked for long enough.
+type watch struct {
+	mu          sync.Mutex
+	since, last time.Time
+}
 
 // steady is asked at each answer of the ledger's, and says whether it has answered for long enough that a pod which
 // lives has said so.
 func (w *watch) steady(now time.Time) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if now.Sub(w.last) > hiccup {
 		w.since = now
 	}
@@ -55,15 +62,50 @@ func (w *watch) steady(now time.Time) bool {
 	return now.Sub(w.since) >= trustedAfter
 }
 
-// Resolve decides about what dead pods left, until the context ends. Every pod does it, and they share what is there:
-// were there a leader, it might be dead, and its heir be one that has not watched for long enough.
-func (r *Reconciler) Resolve(ctx context.Context) error {
-	var w watch
-	r.every(ctx, "resolve what dead workers left", func() error { return r.resolve(ctx, &w) })
-	return nil
+// Watch looks at the ledger until the context ends.
+func (r *Reconciler) Watch(ctx context.Context) error {
+	ticks := time.NewTicker(tick)
+	defer ticks.Stop()
+	for {
+		_, _ = r.trusted(ctx) // what it says is for those who resolve
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticks.C:
+		}
+	}
 }
 
-func (r *Reconciler) resolve(ctx context.Context, w *watch) error {
+// trusted says whether heartbeats can be trusted now. It judges when the ledger has answered, not when it was asked:
+// one that stood still meanwhile has made everybody silent.
+func (r *Reconciler) trusted(ctx context.Context) (bool, error) {
+	if err := r.Store.Ping(ctx); err != nil {
+		return false, err
+	}
+	return r.watch.steady(time.Now()), nil
+}
+
+// Resolve decides about what dead pods left, until the context ends. A pod that has not watched for long enough gives
+// the lead away at once, to one that has.
+func (r *Reconciler) Resolve(ctx context.Context) error {
+	ticks := time.NewTicker(tick)
+	defer ticks.Stop()
+	for {
+		if yes, err := r.trusted(ctx); err != nil || !yes {
+			return err
+		}
+		if err := r.resolve(ctx); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticks.C:
+		}
+	}
+}
+
+func (r *Reconciler) resolve(ctx context.Context) error {
 	found := map[string]int{}
 	defer func() {
 		for pod, n := range found {
@@ -71,13 +113,7 @@ func (r *Reconciler) resolve(ctx context.Context, w *watch) error {
 		}
 	}()
 	for {
-		if err := r.Store.Ping(ctx); err != nil {
-			return err
-		}
 		now := time.Now()
-		if !w.steady(now) {
-			return nil
-		}
 		changed, batches, err := r.Store.ResolveLeftBehind(ctx, DeadAfter, func(l LeftBehind) (outcome.Outcome, string) {
 			return Decide(l, r.Repeats(l.Account, l.Kind), now)
 		})

@@ -84,7 +84,8 @@ type Windows interface {
 	Confirm(ctx context.Context, account string, user message.OpenID, id message.ID, at time.Time) error
 }
 
-// A Reconciler heals. Its Run is called by the pod that leads, its Resolve by every pod.
+// A Reconciler heals. Its Watch is called by every pod, its Run and its Resolve by the pod that leads them, which need
+// not be the same.
 type Reconciler struct {
 	Store     Store
 	Lookup    Lookup
@@ -94,6 +95,8 @@ type Reconciler struct {
 	Retention time.Duration // messages older than this cannot be queued
 	Joined    func(Joined)  // optional: told of each receipt that found its message
 	Log       *slog.Logger
+
+	watch watch
 }
 
 // Run looks after queued parcels and receipts until the context ends. A new term begins with a new memory.
