@@ -136,8 +136,10 @@ func named(name string, list []Campaign) (Campaign, error) {
 // A CampaignFilter says which campaigns are meant; the zero value means all.
 type CampaignFilter struct {
 	Account string
+	Name    string
 	States  []campaign.State
-	Limit   int // the youngest; 0: 1000
+	Before  message.ID // only those that stand behind it in the list
+	Limit   int        // the youngest; 0: 1000
 }
 
 // Campaigns lists campaigns, the youngest first.
@@ -149,7 +151,8 @@ func (s *Store) Campaigns(ctx context.Context, f CampaignFilter) ([]Campaign, er
 		f.States = campaign.States()
 	}
 	return s.campaigns(ctx, `WHERE c.state = ANY ($1) AND ($2 = '' OR c.account IN (SELECT id FROM account WHERE $2 IN (name, appid)))
-		ORDER BY c.created_at DESC, c.id DESC LIMIT $3`, stateTexts(f.States), f.Account, f.Limit)
+		AND ($3 = '' OR c.name = $3) AND ($4::uuid = '00000000-0000-0000-0000-000000000000' OR (c.created_at, c.id) < (SELECT created_at, id FROM campaign WHERE id = $4))
+		ORDER BY c.created_at DESC, c.id DESC LIMIT $5`, stateTexts(f.States), f.Account, f.Name, [16]byte(f.Before), f.Limit)
 }
 
 func stateTexts(states []campaign.State) []string {
