@@ -73,9 +73,10 @@ func TestMassCaps(t *testing.T) {
 		nextDay(t)
 		f := newFleet(t, massShop())
 		f.sim.MustInject(wechattest.Fault{Kind: wechattest.Errcode, Code: 42010, API: wechattest.PathMassSend, Next: 1})
-		f.start(2)
+		f.start(1) // another would learn of the gate within a second
 		f.enqueue(massList("shop", users(0, 3), "太快"))
 		f.await(30*time.Second, map[string]int{"parked backoff": 1}, "true")
+		eventually(f, 10*time.Second, "closed gate", func() bool { return f.number("SELECT count(*)::int FROM gate WHERE state = 'closed'") == 1 })
 		f.enqueue(massList("shop", users(3, 3), "另一条"))
 		f.await(30*time.Second, map[string]int{"parked backoff": 1, "parked gate": 1}, "true")
 		if calls := f.wechat("shop").Calls(wechattest.PathMassSend); calls.Arrived != 1 {
