@@ -57,6 +57,34 @@ func TestATickWaitsForItsAudience(t *testing.T) {
 	}
 }
 
+func TestACancelledCampaignIsSettledWithoutItsAccount(t *testing.T) {
+	w := newWard(t)
+	ctx := t.Context()
+	id := w.massCampaign(3)
+	w.exec(`UPDATE campaign SET kind = 'template', spec = spec || '{"kind": "template", "body": {"template_id": "T1", "data": {"thing1": {"value": "hi"}}}}'`)
+	w.exec(`UPDATE chunk SET state = 'queued'`)
+	r := &campaignRows{store: w.store}
+	list, err := r.Firings(ctx)
+	if err != nil || len(list) != 1 {
+		t.Fatalf("firings %v, %v", list, err)
+	}
+	c := &chunks{store: w.store, pod: 1, accounts: accounts{}, senders: 4}
+	if run, err := c.Take(ctx, list[0].ID, 1); run != nil || err != nil {
+		t.Fatalf("a worker without its account took %+v, %v", run, err)
+	}
+	if _, err := w.store.MoveCampaign(ctx, id, campaign.Cancel, ""); err != nil {
+		t.Fatal(err)
+	}
+	w.exec(`UPDATE chunk SET state = 'queued'`)
+	run, err := c.Take(ctx, list[0].ID, 1)
+	if err != nil || run == nil || run.Hand < 1 {
+		t.Fatalf("of a cancelled campaign it took %+v, %v", run, err)
+	}
+	if n, _, err := c.Letters(ctx, run); n != 3 || err != nil {
+		t.Errorf("%d recipients to be settled, %v, want 3", n, err)
+	}
+}
+
 // only is the one campaign that is due.
 func only(t *testing.T, w *ward, now time.Time) postgres.Campaign {
 	t.Helper()

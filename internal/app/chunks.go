@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/hongyan-dispatch/hongyan/internal/campaign"
+	"github.com/hongyan-dispatch/hongyan/internal/config"
 	"github.com/hongyan-dispatch/hongyan/internal/pipeline"
 	"github.com/hongyan-dispatch/hongyan/internal/postgres"
 	"github.com/hongyan-dispatch/hongyan/internal/ratelimit"
@@ -84,7 +85,11 @@ func (c *chunks) Take(ctx context.Context, id, no int32) (*worker.Chunk, error) 
 	}
 	spec := f.campaign.Spec
 	a, known := c.accounts[spec.Account]
-	if !known { // another worker may know it; the feeder says what is wrong
+	switch {
+	case known:
+	case taken.State.Ended(): // to be settled without a call, whoever the account was
+		a = &account{Account: config.Account{Name: spec.Account}}
+	default: // another worker may know it; the feeder says what is wrong
 		return nil, c.store.GiveBackChunk(ctx, taken)
 	}
 	pace := c.accounts.limits(ratelimit.Key{App: message.AppID(a.AppID), API: wechat.PathOf(spec.Kind)}).PerSecond
