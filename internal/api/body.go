@@ -202,12 +202,16 @@ type patient struct {
 	rc       *http.ResponseController
 	patience time.Duration
 
+	reading sync.Mutex // held while the body is read
+
 	mu     sync.Mutex
 	left   bool
 	failed error // the first error but the end
 }
 
 func (p *patient) Read(b []byte) (int, error) {
+	p.reading.Lock()
+	defer p.reading.Unlock()
 	p.mu.Lock()
 	if p.left {
 		p.mu.Unlock()
@@ -216,24 +220,23 @@ func (p *patient) Read(b []byte) (int, error) {
 	_ = p.rc.SetReadDeadline(time.Now().Add(p.patience))
 	p.mu.Unlock()
 	n, err := p.body.Read(b)
-	if err == nil {
-		return n, nil
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	switch {
-	case p.left:
-	case errors.Is(err, io.EOF):
-		_ = p.rc.SetReadDeadline(time.Time{}) // the server listens on, and would end the request's context then
-	case p.failed == nil:
-		p.failed = err
+	if err != nil && !errors.Is(err, io.EOF) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if !p.left && p.failed == nil {
+			p.failed = err
+		}
 	}
 	return n, err
 }
 
-// broke is why the body cannot be read to its end; nil: it can. A request's context ends together with its body, so that
-// whoever waits for both may hear of the context alone.
-func (p *patient) broke() error {
+// broke is why the body cannot be read to its end; nil: it can. A request's context ends just before a Read that breaks, so
+// that whoever waits for both may hear of the context first: then the Read is waited for.
+func (p *patient) broke(ended bool) error {
+	if ended {
+		p.reading.Lock()
+		defer p.reading.Unlock()
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.failed

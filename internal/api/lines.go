@@ -181,7 +181,7 @@ func (h *Handler) stream(c *call, limit int, action string, work func(context.Co
 		},
 	}
 	if err = through.Run(ctx); !through.Ended {
-		err = cmp.Or(err, body.broke())
+		err = cmp.Or(err, body.broke(c.ctx().Err() != nil))
 		body.leave()
 	}
 	counts.audit(h, c, action)
