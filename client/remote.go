@@ -32,7 +32,8 @@ type Remote struct {
 	http *http.Client
 }
 
-// Patience is how long a Remote repeats a request whose context has no earlier end.
+// Patience is how long a Remote repeats a request whose context has no earlier end. A batch has it anew whenever one of its
+// messages got its result.
 const Patience = time.Minute
 
 // Waits between tries where the server names none.
@@ -170,10 +171,7 @@ func (r *Remote) EnqueueBatch(ctx context.Context, messages []message.Message) [
 	t := newTries(ctx)
 	defer t.end()
 	for len(open) > 0 {
-		left, err := r.lines(t.ctx, own, open, receipts)
-		if len(left) < len(open) {
-			t.n = 0 // it goes on
-		}
+		left, err := r.lines(t, own, open, receipts)
 		if open = left; len(open) == 0 {
 			break
 		}
@@ -188,7 +186,7 @@ func (r *Remote) EnqueueBatch(ctx context.Context, messages []message.Message) [
 }
 
 // lines posts messages as JSON Lines, and says which have no result that lasts.
-func (r *Remote) lines(ctx context.Context, messages []message.Message, open []int, receipts []Receipt) (left []int, err error) {
+func (r *Remote) lines(t *tries, messages []message.Message, open []int, receipts []Receipt) (left []int, err error) {
 	out, in := io.Pipe()
 	defer out.Close() // whoever writes learns that nobody reads
 	go func() {
@@ -205,7 +203,7 @@ func (r *Remote) lines(ctx context.Context, messages []message.Message, open []i
 		_, _ = in.Write(chunk) // the answer tells
 		_ = in.Close()
 	}()
-	res, err := r.send(ctx, http.MethodPost, "/v1/messages", "application/x-ndjson", out)
+	res, err := r.send(t.ctx, http.MethodPost, "/v1/messages", "application/x-ndjson", out)
 	if err != nil {
 		return open, err
 	}
@@ -248,6 +246,9 @@ func (r *Remote) lines(ctx context.Context, messages []message.Message, open []i
 		}
 		if err != nil {
 			break
+		}
+		if done[n] {
+			t.goesOn()
 		}
 	}
 	for n, i := range open {
@@ -396,12 +397,25 @@ type tries struct {
 	caller context.Context
 	end    context.CancelFunc
 	n      int
+	until  time.Time
+	timer  *time.Timer // ends ctx then
 }
 
 func newTries(ctx context.Context) *tries {
-	t := &tries{caller: ctx}
-	t.ctx, t.end = context.WithTimeout(ctx, Patience)
+	t := &tries{caller: ctx, until: time.Now().Add(Patience)}
+	patient, cancel := context.WithCancelCause(ctx)
+	t.ctx = patient
+	t.timer = time.AfterFunc(Patience, func() { cancel(context.DeadlineExceeded) })
+	t.end = func() { t.timer.Stop(); cancel(nil) }
 	return t
+}
+
+// goesOn says that something was done, for which the patience begins anew.
+func (t *tries) goesOn() {
+	if t.timer.Stop() {
+		t.n, t.until = 0, time.Now().Add(Patience)
+		t.timer.Reset(Patience)
+	}
 }
 
 // again waits for the next try, if there is one. Otherwise it says by which error to end.
@@ -426,7 +440,7 @@ func (t *tries) again(err error) (bool, error) {
 	if t.caller.Err() != nil {
 		return false, fmt.Errorf("%w: %w", ErrInDoubt, context.Cause(t.caller))
 	}
-	if end, _ := t.ctx.Deadline(); time.Until(end) < wait {
+	if end, ok := t.ctx.Deadline(); time.Until(t.until) < wait || ok && time.Until(end) < wait {
 		return false, last
 	}
 	timer := time.NewTimer(wait)

@@ -121,7 +121,12 @@ func elements(body []byte, limit int) ([][]byte, error) {
 		return nil, message.Invalid{{Rule: "want a list"}}
 	}
 	var all [][]byte
-	depth, inString, from := 0, false, -1
+	depth, inString, from, n := 0, false, -1, 0
+	element := func(to int) {
+		if n++; n <= limit { // what is over it is counted, and takes no memory
+			all = append(all, body[from:to])
+		}
+	}
 	for i := 0; i < len(body); i++ {
 		c := body[i]
 		if inString {
@@ -142,7 +147,8 @@ func elements(body []byte, limit int) ([][]byte, error) {
 			}
 		case ',':
 			if depth == 1 {
-				all, from = append(all, body[from:i]), i+1
+				element(i)
+				from = i + 1
 			}
 		case ']', '}':
 			if depth--; depth > 0 {
@@ -151,17 +157,17 @@ func elements(body []byte, limit int) ([][]byte, error) {
 			if c != ']' {
 				return nil, message.Invalid{{Rule: "malformed JSON: the list ends with }"}}
 			}
-			if last := bytes.TrimSpace(body[from:i]); len(last) > 0 || len(all) > 0 {
-				all = append(all, body[from:i])
+			if last := bytes.TrimSpace(body[from:i]); len(last) > 0 || n > 0 {
+				element(i)
 			}
 			if rest := bytes.TrimSpace(body[i+1:]); len(rest) > 0 {
 				return nil, message.Invalid{{Rule: "malformed JSON: something follows the list"}}
 			}
 			switch {
-			case len(all) == 0:
+			case n == 0:
 				return nil, message.Invalid{{Rule: "must not be empty", Got: "an empty list"}}
-			case len(all) > limit:
-				return nil, message.Invalid{{Rule: fmt.Sprintf("at most %d in a list; send more as JSON Lines (%s)", limit, typeLines), Got: fmt.Sprint(len(all))}}
+			case n > limit:
+				return nil, message.Invalid{{Rule: fmt.Sprintf("at most %d in a list; send more as JSON Lines (%s)", limit, typeLines), Got: fmt.Sprint(n)}}
 			}
 			return all, nil
 		}
@@ -196,12 +202,16 @@ type patient struct {
 	rc       *http.ResponseController
 	patience time.Duration
 
+	reading sync.Mutex // held while the body is read
+
 	mu     sync.Mutex
 	left   bool
 	failed error // the first error but the end
 }
 
 func (p *patient) Read(b []byte) (int, error) {
+	p.reading.Lock()
+	defer p.reading.Unlock()
 	p.mu.Lock()
 	if p.left {
 		p.mu.Unlock()
@@ -220,9 +230,13 @@ func (p *patient) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// broke is why the body cannot be read to its end; nil: it can. A request's context ends together with its body, so that
-// whoever waits for both may hear of the context alone.
-func (p *patient) broke() error {
+// broke is why the body cannot be read to its end; nil: it can. A request's context ends just before a Read that breaks, so
+// that whoever waits for both may hear of the context first: then the Read is waited for.
+func (p *patient) broke(ended bool) error {
+	if ended {
+		p.reading.Lock()
+		defer p.reading.Unlock()
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.failed

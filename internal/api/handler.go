@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/semaphore"
+	"golang.org/x/time/rate"
 
 	"github.com/hongyan-dispatch/hongyan/message"
 )
@@ -50,6 +51,7 @@ const defaultMemory = 128 << 20
 type Handler struct {
 	options Options
 	keys    keyring
+	guessed rate.Sometimes // is a key that opens nothing logged: strangers must not fill a disk
 	memory  *semaphore.Weighted
 	audit   auditor
 	mux     *http.ServeMux
@@ -72,7 +74,10 @@ func New(o Options) *Handler {
 	if o.Backlog == nil {
 		o.Backlog = func(string, message.Kind, message.Lane) (bool, time.Duration) { return false, 0 }
 	}
-	h := &Handler{options: o, keys: keyring{load: o.Keys}, memory: semaphore.NewWeighted(o.Memory), audit: newAuditor(o), mux: http.NewServeMux()}
+	h := &Handler{
+		options: o, keys: keyring{load: o.Keys}, guessed: rate.Sometimes{Interval: time.Second},
+		memory: semaphore.NewWeighted(o.Memory), audit: newAuditor(o), mux: http.NewServeMux(),
+	}
 	h.closing, h.close = context.WithCancel(context.Background())
 	for _, r := range h.routes() {
 		h.mux.Handle(r.method+" "+r.path, h.door(r))
@@ -140,6 +145,11 @@ func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 
 // ServeHTTP answers a request.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	deadline := time.Time{}
+	if r.Body != http.NoBody { // the server waits for a body that nobody reads before it answers
+		deadline = time.Now().Add(h.options.Patience)
+	}
+	_ = http.NewResponseController(w).SetReadDeadline(deadline)
 	header := w.Header()
 	header.Set("Cache-Control", "no-store")
 	header.Set("X-Content-Type-Options", "nosniff")
@@ -169,7 +179,9 @@ func (h *Handler) enter(c *call, rt route) error {
 	}
 	k, err := h.keys.find(c.ctx(), text, c.now)
 	if errors.Is(err, errNoKey) {
-		h.options.Log.Warn("a key that opens nothing", "operation", rt.operation, "address", c.address())
+		h.guessed.Do(func() {
+			h.options.Log.Warn("a key that opens nothing", "operation", rt.operation, "address", c.address())
+		})
 		return noKey()
 	} else if err != nil {
 		return fmt.Errorf("%w: postgres: %w", ErrUnavailable, err)

@@ -3,10 +3,14 @@ package api
 import (
 	"errors"
 	"io"
+	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/time/rate"
 
 	"github.com/hongyan-dispatch/hongyan/message"
 )
@@ -100,6 +104,73 @@ func TestSlowBodies(t *testing.T) {
 			t.Errorf("%s: %d %s", kind, status, text)
 		}
 		in.Close()
+	}
+}
+
+// Who has no key, and who sends a body that nobody reads, is left as soon.
+func TestSlowStrangers(t *testing.T) {
+	b := setup(t, Options{Patience: 400 * time.Millisecond})
+	for name, request := range map[string]string{
+		"no key":               "POST /v1/messages HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n",
+		"no such path":         "POST /v1/letters HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n",
+		"a question of a body": "GET /v1/messages HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + b.key + "\r\nContent-Length: 1000\r\n\r\n",
+	} {
+		c, err := net.Dial("tcp", strings.TrimPrefix(b.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+		_, _ = io.WriteString(c, request)
+		if answer, err := io.ReadAll(c); err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 4") {
+			t.Errorf("%s: %v, %.80q", name, err, answer)
+		}
+		c.Close()
+	}
+}
+
+// slowed has the bundle's key wait for its next message.
+func (b *bundle) slowed(t *testing.T, perSecond rate.Limit) {
+	t.Helper()
+	keys, err := b.handler.keys.keys(t.Context(), time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, k := range keys {
+		k.limiter = rate.NewLimiter(perSecond, 1)
+		k.limiter.Allow()
+	}
+}
+
+// A body that came whole may wait for its key's rate longer than the door's patience.
+func TestAStreamThatWaitsForItsRate(t *testing.T) {
+	b := setup(t, Options{Patience: 100 * time.Millisecond})
+	b.slowed(t, 2)
+	if status, text := b.post(t, "/v1/messages", typeLines, strings.NewReader(good)); status != 200 || !strings.Contains(text, `"done":true`) {
+		t.Errorf("%d %s", status, text)
+	}
+}
+
+// A server that closes does not wait for a key's rate, and what did not pass costs the key nothing.
+func TestDrainOfAStreamThatWaitsForItsRate(t *testing.T) {
+	b := setup(t, Options{})
+	b.slowed(t, 0.001)
+	time.AfterFunc(50*time.Millisecond, b.handler.Drain)
+	if status, text := b.post(t, "/v1/messages", typeLines, strings.NewReader(good)); status != 503 || !strings.Contains(text, "closing") || b.accepted != 0 {
+		t.Errorf("%d %s", status, text)
+	}
+}
+
+// What is over a list's bound is counted, and takes no memory.
+func TestAListWithoutEnd(t *testing.T) {
+	body := []byte("[" + strings.Repeat(",", maxBody-2) + "]")
+	allocated := testing.AllocsPerRun(1, func() {
+		list, err := elements(body, MaxArray)
+		if found, ok := errors.AsType[message.Invalid](err); list != nil || !ok || found[0].Got != strconv.Itoa(maxBody-1) {
+			t.Errorf("%d elements, %v", len(list), err)
+		}
+	})
+	if allocated > 100 {
+		t.Errorf("%v allocations for a list that is refused", allocated)
 	}
 }
 

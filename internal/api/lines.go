@@ -91,7 +91,10 @@ func (h *Handler) enqueueLines(ctx context.Context, c *call, b *lines.Slab) []li
 		r.account = m.Account
 		batch, places = append(batch, *m), append(places, i)
 	}
-	if err := c.key.wait(c.ctx(), len(batch), now); err != nil {
+	waiting, stop := context.WithCancel(c.ctx())
+	defer stop()
+	defer context.AfterFunc(h.closing, stop)()
+	if err := c.key.wait(waiting, len(batch), now); err != nil {
 		for _, i := range places {
 			results[i].refuse(unavailable("the server is closing"))
 		}
@@ -108,12 +111,14 @@ func (h *holder) wait(ctx context.Context, n int, now time.Time) error {
 	if h.limiter == nil || n == 0 {
 		return nil
 	}
-	timer := time.NewTimer(h.limiter.ReserveN(now, n).DelayFrom(now))
+	turn := h.limiter.ReserveN(now, n)
+	timer := time.NewTimer(turn.DelayFrom(now))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 		return nil
 	case <-ctx.Done():
+		turn.Cancel()
 		return ctx.Err()
 	}
 }
@@ -176,7 +181,7 @@ func (h *Handler) stream(c *call, limit int, action string, work func(context.Co
 		},
 	}
 	if err = through.Run(ctx); !through.Ended {
-		err = cmp.Or(err, body.broke())
+		err = cmp.Or(err, body.broke(c.ctx().Err() != nil))
 		body.leave()
 	}
 	counts.audit(h, c, action)

@@ -42,6 +42,7 @@ type ServeOptions struct {
 // Times of the HTTP server. A request's own are those of its handler.
 const (
 	headerTimeout = 5 * time.Second
+	readTimeout   = 30 * time.Second // of bodies, also such as no handler reads
 	writeTimeout  = 10 * time.Second
 	idleTimeout   = 2 * time.Minute
 	serverDrain   = 10 * time.Second
@@ -219,7 +220,7 @@ func (s *server) routes(door http.Handler) http.Handler {
 
 func (s *server) run(ctx context.Context) error {
 	web := &http.Server{
-		Handler: s.handler, ReadHeaderTimeout: headerTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
+		Handler: s.handler, ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
 		MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 	base, stop := context.WithCancel(context.WithoutCancel(ctx)) // the inbox outlives the requests
