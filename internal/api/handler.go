@@ -32,6 +32,7 @@ type Options struct {
 	Ledger    Ledger
 	Accounts  Accounts
 	Approvals Approvals
+	Campaigns Campaigns
 	Recorder  Recorder
 	Backlog   Backlog                                                // nil: there is never too much
 	Observe   func(operation string, status int, took time.Duration) // a request was answered
@@ -69,7 +70,7 @@ func New(o Options) *Handler {
 	}
 	h := &Handler{options: o, keys: keyring{load: o.Keys}, memory: semaphore.NewWeighted(o.Memory), audit: newAuditor(o), mux: http.NewServeMux()}
 	h.closing, h.close = context.WithCancel(context.Background())
-	for _, r := range h.routes() {
+	for _, r := range append(h.routes(), h.campaignRoutes()...) {
 		h.mux.Handle(r.method+" "+r.path, h.door(r))
 	}
 	h.mux.HandleFunc("/v1/", h.lost)
@@ -112,6 +113,7 @@ type call struct {
 	key     *holder
 	now     time.Time
 	release func() // gives back the memory of the body
+	torn    bool   // the answer is not whole, and must not look so
 }
 
 func (c *call) ctx() context.Context { return c.r.Context() }
@@ -150,6 +152,9 @@ func (h *Handler) door(rt route) http.Handler {
 		}
 		c.release()
 		h.options.Observe(rt.operation, c.w.status, time.Since(c.now))
+		if c.torn {
+			panic(http.ErrAbortHandler) // net/http's way to end the connection without the answer's end
+		}
 	})
 }
 
