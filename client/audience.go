@@ -81,6 +81,9 @@ func (e *AudienceThereError) Error() string {
 // ErrOtherInput says that an import is to be resumed with another input than it began with.
 var ErrOtherInput = errors.New("this is not what the import began with; restart rolls it back and begins anew")
 
+// ErrBrokenOff says that the import over HTTP broke off; what is committed of it stays, for resume or restart.
+var ErrBrokenOff = errors.New("the import broke off; go on with resume, or roll it back")
+
 // ErrNotAudience says that a file cannot be read as an audience.
 var ErrNotAudience = errors.New("not an audience")
 

@@ -36,6 +36,9 @@ type Remote struct {
 // messages got its result.
 const Patience = time.Minute
 
+// typeJSON is the media type of what is posted, unless it says another.
+const typeJSON = "application/json"
+
 // Waits between tries where the server names none.
 const (
 	firstWait   = 100 * time.Millisecond
@@ -329,10 +332,18 @@ func (r *Remote) Cancel(ctx context.Context, id message.ID) (outcome.Status, err
 
 // do makes a request until it is answered for good, and reads the answer.
 func (r *Remote) do(ctx context.Context, method, path string, body []byte, into any) error {
+	kind := ""
+	if body != nil {
+		kind = typeJSON
+	}
+	return r.doAs(ctx, method, path, kind, body, into)
+}
+
+func (r *Remote) doAs(ctx context.Context, method, path, kind string, body []byte, into any) error {
 	t := newTries(ctx)
 	defer t.end()
 	for {
-		err := r.once(t.ctx, method, path, body, into)
+		err := r.once(t.ctx, method, path, kind, body, into)
 		if err == nil {
 			return nil
 		}
@@ -342,17 +353,13 @@ func (r *Remote) do(ctx context.Context, method, path string, body []byte, into 
 	}
 }
 
-func (r *Remote) once(ctx context.Context, method, path string, body []byte, into any) error {
-	kind := ""
-	if body != nil {
-		kind = "application/json"
-	}
+func (r *Remote) once(ctx context.Context, method, path, kind string, body []byte, into any) error {
 	res, err := r.send(ctx, method, path, kind, bytes.NewReader(body))
 	if err != nil {
 		return err
 	}
 	defer res.Body.Close()
-	if res.StatusCode != http.StatusOK && res.StatusCode != http.StatusAccepted {
+	if res.StatusCode >= http.StatusMultipleChoices {
 		return problemOf(res)
 	}
 	if into == nil {

@@ -64,7 +64,7 @@ func TestDocumentedExamplesRun(t *testing.T) {
 		cmd.Dir = "../.." // the module that the example in Go imports
 		cmd.Env = append(os.Environ(), "HONGYAN_URL="+h.url, "HONGYAN_API_KEY="+key)
 		out, err := cmd.CombinedOutput()
-		if err != nil || !bytes.Contains(out, []byte("accepted")) && !bytes.Contains(out, []byte(`"durability":"postgres"`)) {
+		if err != nil || !bytes.Contains(out, []byte("accepted")) && !bytes.Contains(out, []byte(`"durability":"postgres"`)) && !bytes.Contains(out, []byte(`"state":"cancelled"`)) {
 			t.Errorf("the example in %s: %v\n%s", language, err, out)
 		}
 	}
@@ -97,20 +97,23 @@ func TestTypeScript(t *testing.T) {
 		}
 	}
 	h := startAPI(t)
-	key := h.key("crm", "shop:*:enqueue", "shop:*:read")
+	simulated := startSimulated(t)
 	root := t.TempDir() // where nothing that was built before can help
-	for _, name := range []string{"package.json", "package-lock.json", "tsconfig.json", "src/main.ts"} {
+	for _, name := range []string{"package.json", "package-lock.json", "tsconfig.json", "src/main.ts", "src/campaign.ts"} {
 		copyFile(t, filepath.Join("../../examples/typescript", name), filepath.Join(root, "examples/typescript", name))
 	}
 	copyFile(t, contractFile, filepath.Join(root, "internal/api/openapi.json"))
-	npm := func(args ...string) (string, error) {
+	to := func(h *house) []string {
+		return append(os.Environ(), "HONGYAN_URL="+h.url, "HONGYAN_API_KEY="+h.key("crm", "shop:*:enqueue", "shop:*:read"), "npm_config_update_notifier=false")
+	}
+	npm := func(env []string, args ...string) (string, error) {
 		cmd := exec.CommandContext(t.Context(), "npm", args...)
 		cmd.Dir = filepath.Join(root, "examples/typescript")
-		cmd.Env = append(os.Environ(), "HONGYAN_URL="+h.url, "HONGYAN_API_KEY="+key, "npm_config_update_notifier=false")
+		cmd.Env = env
 		out, err := cmd.CombinedOutput()
 		return string(out), err
 	}
-	if out, err := npm("ci", "--no-audit", "--no-fund", "--prefer-offline"); err != nil {
+	if out, err := npm(os.Environ(), "ci", "--no-audit", "--no-fund", "--prefer-offline"); err != nil {
 		for _, offline := range []string{"ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ETIMEDOUT", "ENETUNREACH"} {
 			if strings.Contains(out, offline) {
 				t.Skipf("NOT run: npm cannot reach its registry (%s); the client in TypeScript was neither generated nor used", offline)
@@ -118,15 +121,19 @@ func TestTypeScript(t *testing.T) {
 		}
 		t.Fatalf("npm ci: %v\n%s", err, out)
 	}
-	if out, err := npm("run", "build"); err != nil {
+	if out, err := npm(os.Environ(), "run", "build"); err != nil {
 		t.Fatalf("npm run build: %v\n%s", err, out)
 	}
-	out, err := npm("start")
+	out, err := npm(to(h), "start")
 	if err != nil || !strings.Contains(out, "accepted") || !strings.Contains(out, "no worker has ever run") {
 		t.Errorf("npm start: %v\n%s", err, out)
 	}
 	if n := h.number("SELECT count(*)::int FROM message_body WHERE key = 'order-1003-paid'"); n != 1 {
 		t.Errorf("%d messages came of it, want 1", n)
+	}
+	out, err = npm(to(simulated), "run", "campaign")
+	if err != nil || !strings.Contains(out, "2 done") || strings.Count(out, ",sent,") != 2 {
+		t.Errorf("npm run campaign: %v\n%s", err, out)
 	}
 }
 

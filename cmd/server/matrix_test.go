@@ -36,6 +36,20 @@ var matrix = []struct {
 	{"getApproval", "GET", "/v1/approvals/%s", "read admin", message.Mass, 200, true},
 	{"approve", "POST", "/v1/approvals/%s/approve", "admin", message.Mass, 200, true},
 	{"refuse", "POST", "/v1/approvals/%s/refuse", "admin", message.Mass, 200, true},
+	{"createCampaign", "POST", "/v1/campaigns", "enqueue", message.Custom, 201, false},
+	{"listCampaigns", "GET", "/v1/campaigns?account=%s", "read", "", 200, false},
+	{"getCampaign", "GET", "/v1/campaigns/%s", "read", message.Custom, 200, true},
+	{"checkCampaign", "POST", "/v1/campaigns/%s/check", "read", message.Custom, 200, true},
+	{"exportOutcomes", "GET", "/v1/campaigns/%s/outcomes", "read", message.Custom, 200, true},
+	// A draft without an audience does not start, pause or resume, has no import to roll back, and nobody to retry: who gets
+	// as far as that was let in.
+	{"startCampaign", "POST", "/v1/campaigns/%s/start", "enqueue", message.Custom, 409, true},
+	{"pauseCampaign", "POST", "/v1/campaigns/%s/pause", "enqueue", message.Custom, 409, true},
+	{"resumeCampaign", "POST", "/v1/campaigns/%s/resume", "enqueue", message.Custom, 409, true},
+	{"rollBackAudience", "POST", "/v1/campaigns/%s/audience/rollback", "enqueue", message.Custom, 409, true},
+	{"retryFailed", "POST", "/v1/campaigns/%s/retry-failed", "replay", message.Custom, 409, true},
+	{"importAudience", "POST", "/v1/campaigns/%s/audience?restart=true", "enqueue", message.Custom, 200, true},
+	{"cancelCampaign", "POST", "/v1/campaigns/%s/cancel", "enqueue", message.Custom, 200, true},
 }
 
 const every message.Kind = "every"
@@ -76,6 +90,14 @@ func TestAuthorisation(t *testing.T) {
 		return a.ID
 	}
 	waiting := asked()
+	campaigns := 0
+	spec := func() string {
+		campaigns++
+		return strings.Replace(customCampaign, "greeting", fmt.Sprint("greeting-", campaigns), 1)
+	}
+	var draft struct{ ID string }
+	planned := func() { h.want(201, all, "POST", "/v1/campaigns", spec(), &draft) }
+	planned()
 
 	operations := map[string]bool{}
 	for _, route := range matrix {
@@ -87,6 +109,12 @@ func TestAuthorisation(t *testing.T) {
 				body, kind = customTo("shop", "oA"), jsonType
 			case "postEvents":
 				body, kind = event, jsonType
+			case "createCampaign":
+				body, kind = spec(), jsonType
+			case "importAudience":
+				body, kind, path = "openid\noA\n", "text/csv", fmt.Sprintf(path, draft.ID)
+			case "getCampaign", "checkCampaign", "exportOutcomes", "startCampaign", "pauseCampaign", "resumeCampaign", "rollBackAudience", "retryFailed", "cancelCampaign":
+				path = fmt.Sprintf(path, draft.ID)
 			case "getMessage", "cancelMessage":
 				path = fmt.Sprintf(path, there.ID)
 			case "getApproval", "approve", "refuse":
@@ -101,7 +129,7 @@ func TestAuthorisation(t *testing.T) {
 			switch {
 			case mine && kindFits && actionFits:
 				want = route.success
-			case route.operation == "postMessages" || route.operation == "postEvents":
+			case route.operation == "postMessages" || route.operation == "postEvents" || route.operation == "createCampaign":
 			case !mine:
 				want = http.StatusNotFound
 			case route.hidden && !mayRead(route.operation, k.kind, k.action, route.kind):
@@ -113,6 +141,9 @@ func TestAuthorisation(t *testing.T) {
 			}
 			if status == 200 && (route.operation == "approve" || route.operation == "refuse") {
 				waiting = asked()
+			}
+			if status == 200 && route.operation == "cancelCampaign" {
+				planned()
 			}
 		}
 		if status, _, _ := h.do("", route.method, strings.ReplaceAll(route.path, "%s", "x"), "", ""); status != http.StatusUnauthorized {
@@ -132,7 +163,7 @@ func mayRead(operation, kind, action string, of message.Kind) bool {
 		return false
 	}
 	switch operation {
-	case "cancelMessage":
+	case "cancelMessage", "startCampaign", "pauseCampaign", "resumeCampaign", "cancelCampaign", "importAudience", "rollBackAudience", "retryFailed":
 		return action == "read"
 	case "approve", "refuse":
 		return action == "read" || action == "admin"

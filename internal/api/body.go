@@ -220,12 +220,17 @@ func (p *patient) Read(b []byte) (int, error) {
 	_ = p.rc.SetReadDeadline(time.Now().Add(p.patience))
 	p.mu.Unlock()
 	n, err := p.body.Read(b)
-	if err != nil && !errors.Is(err, io.EOF) {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		if !p.left && p.failed == nil {
-			p.failed = err
-		}
+	if err == nil {
+		return n, nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.left:
+	case errors.Is(err, io.EOF): // what comes behind the body may take its time: net/http watches the connection meanwhile
+		_ = p.rc.SetReadDeadline(time.Time{})
+	case p.failed == nil:
+		p.failed = err
 	}
 	return n, err
 }

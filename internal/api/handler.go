@@ -33,6 +33,7 @@ type Options struct {
 	Ledger    Ledger
 	Accounts  Accounts
 	Approvals Approvals
+	Campaigns Campaigns
 	Recorder  Recorder
 	Backlog   Backlog                                                // nil: there is never too much
 	Observe   func(operation string, status int, took time.Duration) // a request was answered
@@ -79,7 +80,7 @@ func New(o Options) *Handler {
 		memory: semaphore.NewWeighted(o.Memory), audit: newAuditor(o), mux: http.NewServeMux(),
 	}
 	h.closing, h.close = context.WithCancel(context.Background())
-	for _, r := range h.routes() {
+	for _, r := range append(h.routes(), h.campaignRoutes()...) {
 		h.mux.Handle(r.method+" "+r.path, h.door(r))
 	}
 	h.mux.HandleFunc("/v1/", h.lost)
@@ -123,6 +124,7 @@ type call struct {
 	now     time.Time
 	release func()           // gives back the memory of the body
 	traced  func(status int) // nil: nobody wants to know
+	torn    bool             // the answer is not whole, and must not look so
 }
 
 func (c *call) ctx() context.Context { return c.r.Context() }
@@ -169,6 +171,9 @@ func (h *Handler) door(rt route) http.Handler {
 			c.traced(c.w.status)
 		}
 		h.options.Observe(rt.operation, c.w.status, time.Since(c.now))
+		if c.torn {
+			panic(http.ErrAbortHandler) // net/http's way to end the connection without the answer's end
+		}
 	})
 }
 

@@ -40,7 +40,8 @@ func (s *server) openAPI(ctx context.Context, all accounts) (err error) {
 	s.api = api.New(api.Options{
 		Log: s.log, Keys: apiKeys{s.store}.load, Enqueuer: apiEnqueuer{s.producer, traces}, Events: apiEvents{s.producer},
 		Ledger: apiLedger{source}, Accounts: apiAccounts{source, all, s.rdb}, Approvals: apiApprovals{s.store, s.producer},
-		Recorder: apiRecorder{s.store}, Backlog: s.backlog.full, Observe: s.options.Requested, Trace: requestTrace(traces),
+		Campaigns: s.apiCampaigns(source, all, s.log),
+		Recorder:  apiRecorder{s.store}, Backlog: s.backlog.full, Observe: s.options.Requested, Trace: requestTrace(traces),
 	})
 	keys, err := s.store.APIKeys(ctx)
 	if err != nil {

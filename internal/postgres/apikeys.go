@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/hongyan-dispatch/hongyan/message"
 )
 
 // An APIKey is a key of the HTTP API.
@@ -151,4 +153,20 @@ func timeOrNil(t time.Time) any {
 		return nil
 	}
 	return t
+}
+
+// CampaignAuthors are the names of the keys that created a campaign of that name since it can have been, or imported an
+// audience of it. As long as the audit log is kept it forgets none, and may name one too many.
+func (s *Store) CampaignAuthors(ctx context.Context, account, name string, id message.ID, created time.Time) ([]string, error) {
+	const clocks = 10 * time.Minute // may stand apart so far
+	rows, err := s.pool.Query(ctx, `
+		SELECT DISTINCT name FROM api_audit WHERE at >= $1 AND account = $2
+			AND (action = 'campaign create' AND target = $3 OR action = 'campaign import' AND target = $4)`, created.Add(-clocks), account, name, id.String())
+	if err == nil {
+		var names []string
+		if names, err = pgx.CollectRows(rows, pgx.RowTo[string]); err == nil {
+			return names, nil
+		}
+	}
+	return nil, fmt.Errorf("read campaign authors: %w", err)
 }

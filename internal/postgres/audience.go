@@ -124,6 +124,9 @@ func (s *Store) copyRecipients(ctx context.Context, a *Audience, begin func() fu
 		}
 		return err
 	})
+	if sqlState(err) == stateUniqueViolation {
+		err = ErrImportMoved // by another, a moment ago
+	}
 	if err != nil {
 		return fmt.Errorf("copy recipients: %w", err)
 	}

@@ -1,0 +1,531 @@
+package main
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/csv"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/hongyan-dispatch/hongyan/client"
+	"github.com/hongyan-dispatch/hongyan/internal/app"
+	"github.com/hongyan-dispatch/hongyan/internal/campaign"
+	"github.com/hongyan-dispatch/hongyan/internal/config"
+	"github.com/hongyan-dispatch/hongyan/internal/devstack"
+	"github.com/hongyan-dispatch/hongyan/internal/postgres"
+	"github.com/hongyan-dispatch/hongyan/internal/wechattest"
+	"github.com/hongyan-dispatch/hongyan/message"
+)
+
+const (
+	csvType        = "text/csv"
+	yamlType       = "application/yaml"
+	customCampaign = `{"name":"greeting","account":"shop","kind":"custom","custom":{"msgtype":"text","text":{"content":"您好"}}}`
+	saleCampaign   = `name: sale
+account: shop
+kind: template
+template: {template_id: order_paid, data: {thing2: {value: "{{.name}}，您好"}}}
+`
+)
+
+// driveCampaigns makes each operation of campaigns succeed, without a worker.
+func (h *house) driveCampaigns(key string) {
+	h.Helper()
+	var made struct {
+		ID, State string
+		Duplicate bool
+	}
+	create := func(status int) {
+		h.Helper()
+		got, header, text := h.do(key, "POST", "/v1/campaigns", yamlType, saleCampaign)
+		if got != status || !strings.HasPrefix(header.Get("Location"), "/v1/campaigns/") {
+			h.Fatalf("create: %d %s", got, text)
+		}
+		h.read(text, &made)
+	}
+	create(201)
+	id := made.ID
+	create(200) // whoever lost the answer asks again
+	if made.ID != id || !made.Duplicate || made.State != "draft" {
+		h.Errorf("created again: %+v", made)
+	}
+	at := "/v1/campaigns/" + id
+	h.want(409, key, "POST", at+"/start", "", nil)
+	h.want(409, key, "POST", at+"/audience/rollback", "", nil)
+	var imported struct {
+		Recipients, Duplicates, Refused int
+		State, Source                   string
+		Rejects                         []struct {
+			Line   int
+			Reason string
+		}
+	}
+	status, _, text := h.do(key, "POST", at+"/audience?name=people.csv", csvType, "openid,name\noA,甲\noB,乙\n?,丙\noA,丁\n")
+	if status != 200 {
+		h.Fatalf("import: %d %s", status, text)
+	}
+	h.read(text, &imported)
+	if imported.Recipients != 2 || imported.Duplicates != 1 || imported.Refused != 1 || imported.State != "ready" || imported.Source != "file:people.csv" ||
+		len(imported.Rejects) != 1 || imported.Rejects[0].Line != 4 {
+		h.Errorf("imported %+v", imported)
+	}
+	if status, _, text := h.do(key, "POST", at+"/audience?name=people.csv", csvType, "openid,name\noA,甲\n"); status != 409 || !strings.Contains(text, "restart=true") {
+		h.Errorf("imported again: %d %s", status, text)
+	}
+	var checked struct {
+		Fits          bool
+		Good          int
+		Samples       []struct{ OpenID string }
+		Notes         []string
+		Tests         []struct{ ID string }
+		ForecastGiven any `json:"forecast"`
+	}
+	h.want(200, key, "POST", at+"/check", `{"samples":1,"test_to":["oTESTER"]}`, &checked)
+	if !checked.Fits || checked.Good != 2 || len(checked.Samples) != 1 || len(checked.Tests) != 1 || checked.Tests[0].ID == "" || len(checked.Notes) != 1 || checked.ForecastGiven == nil {
+		h.Errorf("checked %+v", checked)
+	}
+	var list struct{ Campaigns []struct{ ID, Name string } }
+	h.want(200, key, "GET", "/v1/campaigns?account=shop&state=draft,running&name=sale&limit=1", "", &list)
+	if len(list.Campaigns) != 1 || list.Campaigns[0].ID != id {
+		h.Errorf("list %+v", list)
+	}
+	h.want(200, key, "GET", "/v1/campaigns?before="+id, "", &list)
+	if len(list.Campaigns) != 0 {
+		h.Errorf("behind the oldest: %+v", list)
+	}
+	h.want(200, key, "POST", at+"/start", "", nil)
+	h.want(409, key, "POST", at+"/start", "", nil)
+	h.want(200, key, "POST", at+"/pause", `{"reason":"the price is wrong"}`, nil)
+	var shown struct {
+		State, Reason string
+		Total         int
+		Audience      struct{ Recipients int }
+	}
+	h.want(200, key, "GET", at, "", &shown)
+	if shown.State != "paused" || shown.Reason != "the price is wrong" || shown.Total != 2 || shown.Audience.Recipients != 2 {
+		h.Errorf("shown %+v", shown)
+	}
+	h.want(200, key, "POST", at+"/resume", "", nil)
+	if status, header, text := h.do(key, "GET", at+"/outcomes", "", ""); status != 200 || !strings.HasPrefix(header.Get("Content-Type"), csvType) || !strings.HasPrefix(text, "firing,n,openid,") {
+		h.Errorf("outcomes: %d %s", status, text)
+	}
+	h.want(409, key, "POST", at+"/retry-failed", "", nil)
+	h.fails(id, 2)
+	h.want(409, key, "POST", at+"/retry-failed", `{"dry_run":true,"reasons":["retries_exhausted"]}`, nil)
+	var retried struct {
+		Recipients int
+		Started    bool
+	}
+	h.want(200, key, "POST", at+"/retry-failed", `{"dry_run":true,"reasons":["refused_recipient"]}`, &retried)
+	if retried.Recipients != 1 || retried.Started {
+		h.Errorf("counted %+v", retried)
+	}
+	h.want(200, key, "POST", at+"/cancel", "", nil)
+	h.rollBack(key)
+	for _, action := range []string{"create", "import", "test", "start", "pause", "resume", "cancel", "rollback"} {
+		if n := h.number(`SELECT count(*)::int FROM api_audit WHERE action = $1`, "campaign "+action); n == 0 {
+			h.Errorf("the audit log does not tell of campaign %s", action)
+		}
+	}
+}
+
+// fails settles the message to a recipient of the campaign's firing as a worker does whom WeChat refuses.
+func (h *house) fails(id string, n int32) {
+	h.Helper()
+	var firing int32
+	var start time.Time
+	if err := h.db.QueryRow(h.Context(), `SELECT id, started_at FROM firing WHERE campaign = $1`, id).Scan(&firing, &start); err != nil {
+		h.Fatal(err)
+	}
+	_, err := h.db.Exec(h.Context(), `
+		INSERT INTO message (id, parcel, msgid, finished_at, account, kind, lane, state, reason, claim, pod, errcode, firing, n, attempt, doubt)
+		SELECT $1, '00000000-0000-0000-0000-000000000000', 0, now(), account, 'template', 'bulk', 'failed', 'refused_recipient', 1, 0, 43004, $2, $3, 1, false
+		FROM campaign WHERE id = $4`, [16]byte(campaign.MessageID(start, firing, n)), firing, n, id)
+	if err != nil {
+		h.Fatal(err)
+	}
+}
+
+// rollBack breaks an import off, and rolls it back.
+func (h *house) rollBack(key string) {
+	h.Helper()
+	var made struct{ ID string }
+	h.want(201, key, "POST", "/v1/campaigns", customCampaign, &made)
+	at := "/v1/campaigns/" + made.ID
+	if n := h.number(`WITH a AS (INSERT INTO audience (campaign, source, columns, state, total, lines) VALUES ($1, 'file:upload', '{}', 'importing', 1, 2) RETURNING id)
+		INSERT INTO recipient (audience, n, openid, vars) SELECT id, 1, 'oA', '{}' FROM a RETURNING 1`, made.ID); n != 1 {
+		h.Fatal("no import was begun")
+	}
+	var gone struct {
+		RolledBack int `json:"rolled_back"`
+	}
+	h.want(409, key, "POST", at+"/start", "", nil)
+	h.want(200, key, "POST", at+"/audience/rollback", "", &gone)
+	if n := h.number(`SELECT count(*)::int FROM recipient r JOIN audience a ON a.id = r.audience WHERE a.campaign = $1`, made.ID); n != 0 || gone.RolledBack != 1 {
+		h.Errorf("%d recipients are left, %d are said to be gone", n, gone.RolledBack)
+	}
+}
+
+func TestBadCampaignsAreRefusedWhole(t *testing.T) {
+	h := startAPI(t)
+	key := h.key("shop", "shop:*:enqueue", "shop:*:read")
+	custom := h.key("custom", "shop:custom:enqueue")
+	for name, c := range map[string]struct {
+		key, kind, body string
+		status          int
+		path, rule      string
+	}{
+		"no spec":            {key, jsonType, "", 400, "", ""},
+		"no YAML":            {key, yamlType, "a: [", 400, "", ""},
+		"an unknown key":     {key, yamlType, saleCampaign + "colour: red\n", 400, "colour", "(line 5)"},
+		"a wrong number":     {key, jsonType, strings.Replace(customCampaign, `"kind"`, `"pace":{"per_second":"fast"},"kind"`, 1), 400, "pace.per_second", ""},
+		"an unknown kind":    {key, jsonType, strings.Replace(customCampaign, `"kind":"custom"`, `"kind":"telegram"`, 1), 400, "kind", ""},
+		"two mistakes":       {key, yamlType, "name: x\nkind: template\npace: {per_second: -1}\n", 400, "template", "required"},
+		"over 1 MiB":         {key, jsonType, `{"name":"` + strings.Repeat("x", 1<<20) + `"}`, 413, "", ""},
+		"another type":       {key, csvType, saleCampaign, 415, "", ""},
+		"a foreign account":  {key, jsonType, strings.Replace(customCampaign, "shop", "news", 1), 403, "account", "this key is for"},
+		"a strange account":  {key, jsonType, strings.Replace(customCampaign, "shop", "strange", 1), 403, "account", "this key is for"},
+		"a kind of no scope": {custom, yamlType, saleCampaign, 403, "kind", "may not enqueue template"},
+		"a fallback of no scope": {
+			custom, jsonType, strings.Replace(customCampaign, `"kind"`, `"fallback":{"kind":"template","template":{"template_id":"t","data":{"thing1":{"value":"x"}}}},"kind"`, 1),
+			403, "fallback.kind", "may not enqueue template",
+		},
+		"a query without admin": {key, yamlType, saleCampaign + "audience: {sql: \"SELECT openid, name FROM secrets\"}\n", 403, "audience.sql", "admin"},
+	} {
+		status, _, text := h.do(c.key, "POST", "/v1/campaigns", c.kind, c.body)
+		var p problemAnswer
+		h.read(text, &p)
+		if status != c.status || p.Detail == "" {
+			t.Errorf("%s: %d %s, want %d", name, status, text, c.status)
+		}
+		if c.path != "" && (len(p.Errors) == 0 || p.Errors[0].Path != c.path || !strings.Contains(p.Errors[0].Rule, c.rule)) {
+			t.Errorf("%s: %s, want %s: %s", name, text, c.path, c.rule)
+		}
+	}
+	if n := h.number("SELECT count(*)::int FROM campaign"); n != 0 {
+		t.Errorf("%d campaigns were written", n)
+	}
+
+	var made struct{ ID string }
+	h.want(201, key, "POST", "/v1/campaigns", customCampaign, &made)
+	var p problemAnswer
+	h.want(400, key, "POST", "/v1/campaigns", strings.Replace(customCampaign, "您好", "再见", 1), &p) // another spec of that name
+	if len(p.Errors) != 1 || p.Errors[0].Path != "name" {
+		t.Errorf("%+v", p)
+	}
+	at := "/v1/campaigns/" + made.ID
+	for name, c := range map[string]struct {
+		method, path, kind, body string
+		status                   int
+	}{
+		"no audience":              {"POST", at + "/audience", csvType, "", 400},
+		"no openid":                {"POST", at + "/audience", csvType, "name\n甲\n", 400},
+		"a form":                   {"POST", at + "/audience", "multipart/form-data; boundary=x", "--x--", 415},
+		"a bad format":             {"POST", at + "/audience?format=doc", csvType, "openid\noA\n", 400},
+		"resume and restart":       {"POST", at + "/audience?resume=true&restart=true", csvType, "openid\noA\n", 400},
+		"an old Excel file":        {"POST", at + "/audience", "application/octet-stream", "\xd0\xcf\x11\xe0", 400},
+		"no Excel file":            {"POST", at + "/audience?format=xlsx", csvType, "openid\noA\n", 400},
+		"a campaign of nobody":     {"GET", "/v1/campaigns/" + message.NewID(time.Now()).String(), "", "", 404},
+		"no id":                    {"GET", "/v1/campaigns/greeting", "", "", 400},
+		"too many samples":         {"POST", at + "/check", jsonType, `{"samples":1000}`, 400},
+		"a tester of no openid":    {"POST", at + "/check", jsonType, `{"test_to":["o?"]}`, 400},
+		"an unknown field":         {"POST", at + "/pause", jsonType, `{"why":"x"}`, 400},
+		"an unknown reason":        {"POST", at + "/retry-failed", jsonType, `{"reasons":["bored"]}`, 403},
+		"a state that is none":     {"GET", "/v1/campaigns?state=sleeping", "", "", 400},
+		"a limit of none":          {"GET", "/v1/campaigns?limit=0", "", "", 400},
+		"a foreign account's list": {"GET", "/v1/campaigns?account=news", "", "", 404},
+	} {
+		if status, _, text := h.do(key, c.method, c.path, c.kind, c.body); status != c.status {
+			t.Errorf("%s: %d %s, want %d", name, status, text, c.status)
+		}
+	}
+	if n := h.number("SELECT count(*)::int FROM recipient"); n != 0 {
+		t.Errorf("%d recipients", n)
+	}
+}
+
+// packs are the ways in which an audience is packed.
+var packs = map[string]func(io.Writer) io.WriteCloser{
+	"plain": func(w io.Writer) io.WriteCloser { return nopCloser{w} },
+	"gzip":  func(w io.Writer) io.WriteCloser { return gzip.NewWriter(w) },
+	"zstd": func(w io.Writer) io.WriteCloser {
+		z, err := zstd.NewWriter(w)
+		if err != nil {
+			panic(err)
+		}
+		return z
+	},
+}
+
+type nopCloser struct{ io.Writer }
+
+func (nopCloser) Close() error { return nil }
+
+func TestAudiencesArePacked(t *testing.T) {
+	h := startAPI(t)
+	key := h.key("shop", "shop:*:*")
+	for name, pack := range packs {
+		for kind, text := range map[string]string{csvType: "openid,name\noA,甲\noB,乙\n", linesType: `{"openid":"oA","name":"甲"}` + "\n" + `{"openid":"oB","name":"乙"}` + "\n"} {
+			var made struct{ ID string }
+			h.want(201, key, "POST", "/v1/campaigns", strings.Replace(customCampaign, "greeting", name+kind, 1), &made)
+			var packed bytes.Buffer
+			w := pack(&packed)
+			_, _ = io.WriteString(w, text)
+			_ = w.Close()
+			for _, sent := range []string{kind, "application/octet-stream"} {
+				status, _, got := h.do(key, "POST", "/v1/campaigns/"+made.ID+"/audience?restart=true", sent, packed.String())
+				if status != 200 || !strings.Contains(got, `"recipients":2`) {
+					t.Errorf("%s as %s, %s: %d %s", kind, sent, name, status, got)
+				}
+			}
+		}
+	}
+}
+
+// A long upload takes bounded memory; one that breaks off goes on where it was, and nobody is there twice.
+func TestAnUploadThatBreaksOffGoesOn(t *testing.T) {
+	h := startAPI(t)
+	key := h.key("shop", "shop:*:*")
+	var made struct{ ID string }
+	h.want(201, key, "POST", "/v1/campaigns", customCampaign, &made)
+	const n = 300_000
+	padding := strings.Repeat("x", 200) // some 60 MB in all
+	file := func(upTo int) (io.Reader, *io.PipeWriter) {
+		out, in := io.Pipe()
+		go func() {
+			var block bytes.Buffer
+			block.WriteString("openid,note\n")
+			for i := range upTo {
+				fmt.Fprintf(&block, "oLONG%06d,%s\n", i, padding)
+				if block.Len() > 1<<20 {
+					if _, err := in.Write(block.Bytes()); err != nil {
+						return
+					}
+					block.Reset()
+				}
+			}
+			_, _ = in.Write(block.Bytes())
+			if upTo == n {
+				_ = in.Close()
+			}
+		}()
+		return out, in
+	}
+	post := func(query string, body io.Reader) (int, string) {
+		t.Helper()
+		r, err := http.NewRequestWithContext(t.Context(), "POST", h.url+"/v1/campaigns/"+made.ID+"/audience?name=long.csv"+query, body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer "+key)
+		r.Header.Set("Content-Type", csvType)
+		res, err := http.DefaultClient.Do(r)
+		if err != nil {
+			return 0, err.Error()
+		}
+		defer res.Body.Close()
+		text, _ := io.ReadAll(res.Body)
+		return res.StatusCode, string(text)
+	}
+	half, line := file(n * 2 / 3)
+	cut := make(chan int, 1)
+	go func() { status, _ := post("", half); cut <- status }()
+	total := func() int {
+		return h.number(`SELECT coalesce(max(total), 0)::int FROM audience WHERE campaign = $1`, made.ID)
+	}
+	h.eventually("import whose blocks are committed", func() bool { return total() >= 50_000 })
+	_ = line.CloseWithError(errors.New("the line is cut"))
+	if status := <-cut; status == 200 {
+		t.Fatal("an upload that was cut is taken for whole")
+	}
+	if status, _, text := h.do(key, "POST", "/v1/campaigns/"+made.ID+"/start", "", ""); status != 409 || !strings.Contains(text, "not imported whole") {
+		t.Errorf("start: %d %s", status, text)
+	}
+	var peak uint64
+	ended := make(chan struct{})
+	var status int
+	var text string
+	go func() {
+		defer close(ended)
+		for moved := true; moved; moved = status == 409 { // the first may be writing its last block still
+			whole, _ := file(n)
+			status, text = post("&resume=true", whole)
+		}
+	}()
+	for watching, tick := true, time.Tick(50*time.Millisecond); watching; {
+		var now runtime.MemStats
+		runtime.ReadMemStats(&now)
+		peak = max(peak, now.HeapAlloc)
+		select {
+		case <-ended:
+			watching = false
+		case <-tick:
+		}
+	}
+	if status != 200 || !strings.Contains(text, `"recipients":300000,"duplicates":0,"refused":0`) {
+		t.Fatalf("resumed: %d %s\n%s", status, text, h.stderr)
+	}
+	if peak > 256<<20 {
+		t.Errorf("the heap was up to %d MiB", peak>>20)
+	}
+	t.Logf("heap at most %d MiB", peak>>20)
+	if got := h.number(`SELECT count(DISTINCT openid)::int FROM recipient`); got != n {
+		t.Errorf("%d recipients, want %d", got, n)
+	}
+}
+
+// A mass campaign does not pass by the second key that the account's mass sends want.
+func TestAMassCampaignTakesASecondKey(t *testing.T) {
+	h := startAPI(t)
+	author, boss, clerk := h.key("author", "shop:mass:*"), h.key("boss", "shop:mass:*"), h.key("clerk", "shop:mass:enqueue")
+	helper := h.key("helper", "shop:mass:*")
+	var made struct{ ID string }
+	h.want(201, author, "POST", "/v1/campaigns", `{"name":"news","account":"shop","kind":"mass","mass":{"msgtype":"text","text":{"content":"今晚上新"}}}`, &made)
+	at := "/v1/campaigns/" + made.ID
+	if status, _, text := h.do(helper, "POST", at+"/audience", csvType, "openid\noA\noB\n"); status != 200 {
+		t.Fatalf("%d %s", status, text)
+	}
+	for name, key := range map[string]string{"who created it": author, "who imported its audience": helper, "who may not decide": clerk} {
+		if status, _, text := h.do(key, "POST", at+"/start", "", ""); status != 403 {
+			t.Errorf("%s: %d %s", name, status, text)
+		}
+	}
+	h.want(200, boss, "POST", at+"/start", "", nil)
+}
+
+const simulated = `redis: {url: %q}
+postgres: {url: %q}
+server: {listen: "127.0.0.1:0"}
+worker: {senders: 16}
+accounts:
+  - {name: shop, appid: wx00000000000000f1, secret: canary-secret-of-the-shop-0000001, type: service, base_url: %q}
+`
+
+// startSimulated starts a server, a worker and a simulated WeChat.
+func startSimulated(t *testing.T) *house {
+	t.Helper()
+	sim := wechattest.New(wechattest.Options{})
+	web := httptest.NewServer(sim)
+	t.Cleanup(func() { sim.Close(); web.Close() })
+	sim.MustAddAccount(wechattest.Settings{
+		AppID: "wx00000000000000f1", Secret: "canary-secret-of-the-shop-0000001", AnyOpenID: true, AnyMedia: true, AnyWindow: true,
+		Templates: []wechattest.Template{{ID: "order_paid", Title: "订单", Content: "商品：{{thing2.DATA}}", Keys: []string{"thing2"}}},
+	})
+	redis, database := devstack.Redis(t), devstack.Postgres(t, postgres.Migrate)
+	h := startConfigured(t, redis, database, fmt.Sprintf(simulated, redis, database, web.URL))
+	c, err := config.Load(h.file, os.LookupEnv, config.NeedRedis, config.NeedPostgres, config.NeedAccounts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- app.Run(ctx, c, app.Options{Log: slog.New(slog.DiscardHandler), Version: "test"}) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("the worker ended: %v", err)
+		}
+	})
+	return h
+}
+
+// The whole way over HTTP, by the Go client: spec, audience, check, start, progress, outcomes.
+func TestACampaignOverHTTP(t *testing.T) {
+	t.Parallel()
+	h := startSimulated(t)
+	key := h.key("crm", "shop:template:*")
+	c, err := client.HTTP(h.url, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	ctx := t.Context()
+	made, err := c.CreateCampaign(ctx, []byte(saleCampaign))
+	if err != nil || made.Name != "sale" || made.State != client.CampaignDraft {
+		t.Fatalf("created %+v, %v", made, err)
+	}
+	if _, err := c.CreateCampaign(ctx, []byte(strings.Replace(saleCampaign, "您好", "再见", 1))); !isSpecError(err) {
+		t.Errorf("another of that name: %v", err)
+	}
+	const n = 2000
+	var people strings.Builder
+	people.WriteString("openid,name\n")
+	for i := range n {
+		fmt.Fprintf(&people, "oHTTP%d,用户%d\n", i, i)
+	}
+	people.WriteString("?,坏\n")
+	var refused []client.Reject
+	a, err := c.ImportAudience(ctx, "sale", "people.csv", strings.NewReader(people.String()), client.ImportOptions{
+		Rejected: func(r client.Reject) error { refused = append(refused, r); return nil },
+	})
+	if err != nil || a.Recipients != n || a.Refused != 1 || len(refused) != 1 || refused[0].Line != n+2 {
+		t.Fatalf("imported %+v, refused %+v, %v", a, refused, err)
+	}
+	check, err := c.CheckCampaign(ctx, "sale", client.CheckOptions{Samples: 2})
+	if err != nil || !check.Fits() || check.Good != n || len(check.Samples) != 2 || check.Forecast == nil || len(check.Notes) > 0 {
+		t.Fatalf("checked %+v, %v", check, err)
+	}
+	if state, err := c.StartCampaign(ctx, made.ID.String()); err != nil || state != client.CampaignRunning {
+		t.Fatalf("started: %s, %v", state, err)
+	}
+	if _, err := c.StartCampaign(ctx, "sale"); !errors.Is(err, client.ErrState) {
+		t.Errorf("started again: %v", err)
+	}
+	var p client.CampaignProgress
+	h.eventually("campaign that is done", func() bool {
+		if p, err = c.CampaignProgress(ctx, made.ID.String()); err != nil {
+			t.Fatal(err)
+		}
+		return p.Campaign.State == client.CampaignDone
+	})
+	if p.Total != n || p.Ended() != n || len(p.Outcomes) != 1 || p.Outcomes[0].Status != "sent" {
+		t.Errorf("progress %+v", p)
+	}
+	if rate, _ := p.Rate(client.CampaignProgress{}); rate <= 0 {
+		t.Errorf("rate %v", rate)
+	}
+	var outcomes bytes.Buffer
+	if err := c.ExportCampaign(ctx, made.ID.String(), &outcomes); err != nil {
+		t.Fatal(err)
+	}
+	rows, err := csv.NewReader(&outcomes).ReadAll()
+	if err != nil || len(rows) != n+1 || rows[1][4] != "sent" {
+		t.Errorf("%d rows of outcomes, %v", len(rows), err)
+	}
+	if _, err := c.RetryFailed(ctx, made.ID.String(), client.RetryOptions{}); !errors.Is(err, client.ErrNothingToRetry) {
+		t.Errorf("retried: %v", err)
+	}
+	list, err := c.Campaigns(ctx, client.CampaignFilter{States: []client.CampaignState{client.CampaignDone}})
+	if err != nil || len(list) != 1 || list[0].ID != made.ID {
+		t.Errorf("list %+v, %v", list, err)
+	}
+	if _, err := c.Campaign(ctx, "nobody"); !errors.Is(err, client.ErrNoCampaign) {
+		t.Errorf("a campaign of nobody: %v", err)
+	}
+}
+
+func isSpecError(err error) bool {
+	_, is := errors.AsType[*client.SpecError](err)
+	return is
+}
+
+// read reads an answer.
+func (h *house) read(text string, into any) {
+	h.Helper()
+	if err := json.Unmarshal([]byte(text), into); err != nil {
+		h.Fatalf("%v: %s", err, text)
+	}
+}
