@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -107,9 +108,7 @@ func (runCommand) Run(ctx context.Context, i invocation) error {
 			metrics.Expect(a.Name, string(k))
 		}
 	}
-	traces, err := telemetry.NewTraces(telemetry.TraceOptions{
-		Endpoint: c.Telemetry.Traces.Endpoint, Ratio: c.Telemetry.Traces.Ratio, Program: "worker", Version: version(), Log: log,
-	})
+	traces, err := tracesOf(c, log)
 	if err != nil {
 		return err
 	}
@@ -131,6 +130,13 @@ func (runCommand) Run(ctx context.Context, i invocation) error {
 		log.Info("drained")
 	}
 	return err
+}
+
+// tracesOf are the traces that the configuration wants.
+func tracesOf(c *config.Config, log *slog.Logger) (*telemetry.Traces, error) {
+	return telemetry.NewTraces(telemetry.TraceOptions{
+		Endpoint: c.Telemetry.Traces.Endpoint, Ratio: c.Telemetry.Traces.Ratio, Program: "worker", Version: version(), Log: log,
+	})
 }
 
 type migrateCommand struct{}

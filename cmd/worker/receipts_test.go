@@ -26,8 +26,8 @@ const (
 	callbackKey   = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG"
 )
 
-// newFleetThatHears is newFleet with a server for the callbacks of its one account.
-func newFleetThatHears(t *testing.T, a account, receipts wechattest.Receipts) *fleet {
+// newFleetThatHears is newFleet with a server for the callbacks of its one account. The configuration may get more.
+func newFleetThatHears(t *testing.T, a account, receipts wechattest.Receipts, more ...string) *fleet {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -40,14 +40,21 @@ func newFleetThatHears(t *testing.T, a account, receipts wechattest.Receipts) *f
 		Receipts: receipts,
 	}
 	f := newFleet(t, a)
+	f.door = "http://" + l.Addr().String()
+	f.addConfig(strings.Join(more, "\n"))
 	c, err := config.Load(f.config, os.LookupEnv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	traces, err := tracesOf(c, log)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(f.background())
 	ended := make(chan error, 1)
 	go func() {
-		ended <- app.Serve(ctx, c, app.ServeOptions{Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Listener: l})
+		ended <- app.Serve(ctx, c, app.ServeOptions{Log: log, Listener: l, Traces: traces})
 	}()
 	t.Cleanup(func() {
 		f.sim.Close() // its pushes first
@@ -55,6 +62,7 @@ func newFleetThatHears(t *testing.T, a account, receipts wechattest.Receipts) *f
 		if err := <-ended; err != nil {
 			t.Errorf("the server ended with %v", err)
 		}
+		traces.Close()
 	})
 	return f
 }

@@ -56,6 +56,7 @@ type fleet struct {
 	sim             *wechattest.Sim
 	redis, database string
 	config          string // file
+	door            string // the server's URL, if there is one
 	db              *pgxpool.Pool
 	rdb             redis.UniversalClient
 	producer        *client.Client // writes the ledger first

@@ -216,7 +216,7 @@ func (c *checker) traces(at string, t Traces) {
 	u, err := url.Parse(t.Endpoint)
 	ok := err == nil && u.Host != "" && (u.Scheme == "http" || u.Scheme == "https") && u.User == nil && u.RawQuery == "" && u.Fragment == ""
 	c.rule(ok, at+".endpoint", "want the http or https URL of a collector, without user, query or fragment",
-		"such as http://127.0.0.1:4318; what a collector wants of a client stands in OTEL_EXPORTER_OTLP_HEADERS")
+		"such as http://127.0.0.1:4318; a collector beside us can add what a service wants")
 }
 
 func (c *checker) listen(at, address string) {

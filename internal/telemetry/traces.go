@@ -3,17 +3,13 @@ package telemetry
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"hash/fnv"
 	"log/slog"
 	"math"
-	"net/url"
 	"sync/atomic"
 	"time"
 
-	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
@@ -46,7 +42,6 @@ type TraceOptions struct {
 const (
 	exportTimeout = 5 * time.Second
 	closeTimeout  = 2 * time.Second
-	tracesPath    = "/v1/traces"
 )
 
 // NewTraces makes traces. It talks to nobody yet. Without an endpoint it answers nil.
@@ -54,32 +49,25 @@ func NewTraces(o TraceOptions) (*Traces, error) {
 	if o.Endpoint == "" {
 		return nil, nil //nolint:nilnil // nil is traces that are off
 	}
-	endpoint, err := url.JoinPath(o.Endpoint, tracesPath)
+	to, err := newCollector(o.Endpoint)
 	if err != nil {
-		return nil, fmt.Errorf("telemetry.traces.endpoint: %w", bare(err))
+		return nil, fmt.Errorf("telemetry.traces.endpoint: %w", err)
 	}
-	exporter, err := otlptracehttp.New(context.Background(), otlptracehttp.WithEndpointURL(endpoint),
-		otlptracehttp.WithTimeout(exportTimeout), otlptracehttp.WithRetry(otlptracehttp.RetryConfig{}))
-	if err != nil {
-		return nil, fmt.Errorf("telemetry.traces: %w", bare(err))
-	}
-	who, err := resource.New(context.Background(), resource.WithHost(), resource.WithProcessPID(), resource.WithAttributes(
-		attribute.String("service.name", "hongyan-"+o.Program), attribute.String("service.version", o.Version),
-	))
+	from, err := who(o.Program, o.Version)
 	if err != nil {
 		return nil, fmt.Errorf("telemetry.traces: %w", err)
 	}
-	return newTraces(o.Ratio, who, &exports{SpanExporter: exporter, log: o.Log}), nil
+	return newTraces(o.Ratio, from, &exports{SpanExporter: to, log: o.Log}), nil
 }
 
-func newTraces(ratio float64, who *resource.Resource, to sdktrace.SpanExporter) *Traces {
+func newTraces(ratio float64, from *resource.Resource, to sdktrace.SpanExporter) *Traces {
 	t := &Traces{all: ratio >= 1}
 	if !t.all {
 		t.below = uint64(ratio * (1 << 32) * (1 << 32))
 	}
 	// Who is told of is decided here, before anything is made for it. Of the queue's room the batcher drops what is beyond.
 	t.provider = sdktrace.NewTracerProvider(sdktrace.WithSampler(sdktrace.AlwaysSample()), sdktrace.WithIDGenerator(givenIDs{}),
-		sdktrace.WithResource(who), sdktrace.WithBatcher(to, sdktrace.WithExportTimeout(exportTimeout)))
+		sdktrace.WithResource(from), sdktrace.WithBatcher(to, sdktrace.WithExportTimeout(exportTimeout)))
 	t.tracer = t.provider.Tracer("github.com/hongyan-dispatch/hongyan")
 	return t
 }
@@ -163,17 +151,9 @@ func (e *exports) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan
 	e.lost.Add(int64(len(spans)))
 	if now := time.Now().Unix(); now-e.told.Load() >= 60 {
 		e.told.Store(now)
-		e.log.Warn("the collector did not take spans; they are lost", "spans", e.lost.Swap(0), "error", bare(err))
+		e.log.Warn("the collector did not take spans; they are lost", "spans", e.lost.Swap(0), "error", err)
 	}
 	return nil
-}
-
-// bare is an error without a URL.
-func bare(err error) error {
-	if e, ok := errors.AsType[*url.Error](err); ok {
-		return e.Err
-	}
-	return err
 }
 
 // seconds is a time as an attribute.
