@@ -123,6 +123,9 @@ func TestAllOrNone(t *testing.T) {
 	if id, err := b.store.KeyHolder(b.ctx, taken.Account, "k"); err != nil || id != taken.ID {
 		t.Errorf("key holder %v, %v", id, err)
 	}
+	if _, err := b.store.KeyHolder(b.ctx, taken.Account, "no\x00key"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("a key that cannot be: %v", err)
+	}
 	if _, err := b.store.KeyHolder(b.ctx, taken.Account, "free"); !errors.Is(err, ErrNotFound) {
 		t.Errorf("a free key: %v", err)
 	}
