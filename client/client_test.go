@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/hongyan-dispatch/hongyan/client"
 	"github.com/hongyan-dispatch/hongyan/internal/devstack"
 	"github.com/hongyan-dispatch/hongyan/message"
@@ -212,6 +214,30 @@ func TestAListThatComesAgainFindsItsParts(t *testing.T) {
 	}
 	if n := b.rows("true"); n != 3 {
 		t.Errorf("%d rows, want 3", n)
+	}
+}
+
+// A list is accepted whole or not at all, also one with a key.
+func TestAListOfWhichAPartIsRefused(t *testing.T) {
+	b := withLedger(t)
+	b.enqueue(template("oA", "")) // so that the account is there
+	conn, err := pgx.Connect(t.Context(), b.options.Database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context())
+	if _, err := conn.Exec(t.Context(), `
+		INSERT INTO idempotency_key (account, key, id, body_hash) SELECT id, E'sale\u00a0#3', gen_random_uuid(), 'sixteen bytes of'::bytea FROM account`); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := b.Enqueue(t.Context(), massTo(20_002, "sale")); !errors.Is(err, client.ErrKeyConflict) {
+		t.Errorf("got %+v, %v, want a conflict", r, err)
+	}
+	if n := b.rows("true"); n != 1 {
+		t.Errorf("%d rows, want none of the list", n-1)
+	}
+	if _, queued := b.queued(); len(queued) != 1 {
+		t.Errorf("%d parts are queued", len(queued)-1)
 	}
 }
 

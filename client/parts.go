@@ -3,11 +3,13 @@ package client
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
 
 	"github.com/hongyan-dispatch/hongyan/internal/mass"
+	"github.com/hongyan-dispatch/hongyan/internal/postgres"
 	"github.com/hongyan-dispatch/hongyan/message"
 )
 
@@ -46,12 +48,16 @@ func partKey(key string, n int) string {
 	return fmt.Sprintf("%s\u00a0#%d", key, n)
 }
 
-// sendParts sends the parts of one list on their way. Without keys they are accepted together. Parts with keys go
-// one after another: where a part's key says that it is of another list, nothing behind it may go, and of a list
-// that was cut short the parts that are missing go.
+// sendParts sends the parts of one list on their way. They are accepted together, all or none. Where the list's key was
+// used before they go one after another: where a part's key says that it is of another list, nothing behind it may go,
+// and of a list that was cut short the parts that are missing go.
 func (c *Client) sendParts(ctx context.Context, e *entry) {
 	if e.message.Key == "" || c.ledger == nil {
-		c.sendMessages(ctx, e.parts, false, func(*message.Message) *Receipt { return &e.receipt })
+		c.sendMessages(ctx, e.parts, true, func(*message.Message) *Receipt { return &e.receipt })
+		return
+	}
+	if _, err := c.ledger.KeyHolder(ctx, e.message.Account, e.message.Key); errors.Is(err, postgres.ErrNotFound) {
+		c.sendNewParts(ctx, e)
 		return
 	}
 	receipt := e.receipt
@@ -77,4 +83,24 @@ func (c *Client) sendParts(ctx context.Context, e *entry) {
 	}
 	receipt.ID = receipt.Parts[0]
 	e.receipt = receipt
+}
+
+// sendNewParts sends the parts of a list whose key is free. Who is quicker with the same list makes all of them duplicates.
+func (c *Client) sendNewParts(ctx context.Context, e *entry) {
+	receipts := make(map[*message.Message]*Receipt, len(e.parts))
+	for _, part := range e.parts {
+		receipts[part] = &Receipt{ID: part.ID, Durability: e.receipt.Durability}
+	}
+	c.sendMessages(ctx, e.parts, true, func(m *message.Message) *Receipt { return receipts[m] })
+	duplicate := true
+	for i, part := range e.parts {
+		r := receipts[part]
+		if r.Err != nil && !errors.Is(r.Err, ErrNotAll) {
+			e.receipt.fail(r.Err)
+			return
+		}
+		e.receipt.Parts[i] = r.ID
+		duplicate = duplicate && r.Duplicate
+	}
+	e.receipt.ID, e.receipt.Duplicate = e.receipt.Parts[0], duplicate
 }

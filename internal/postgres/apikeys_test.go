@@ -93,6 +93,23 @@ func TestApprovalsGoOneWay(t *testing.T) {
 		t.Error("what is on its way is refused")
 	}
 	id := message.NewID(time.Now())
+	late := func(by string) bool {
+		t.Helper()
+		if _, err := b.store.pool.Exec(b.ctx, `UPDATE approval SET decided_at = decided_at + $2::interval WHERE id = $1`, [16]byte(first.ID), by); err != nil {
+			t.Fatal(err)
+		}
+		ok, err := b.store.Approve(b.ctx, first.ID, "boss")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ok
+	}
+	if late("-24 hours") {
+		t.Error("what was cut short is approved again when its message's key may be forgotten")
+	}
+	if !late("24 hours") {
+		t.Error("what was cut short just now is not approved again")
+	}
 	if err := b.store.Approved(b.ctx, first.ID, []message.ID{id}); err != nil {
 		t.Fatal(err)
 	}
@@ -122,6 +139,9 @@ func TestAllOrNone(t *testing.T) {
 	}
 	if id, err := b.store.KeyHolder(b.ctx, taken.Account, "k"); err != nil || id != taken.ID {
 		t.Errorf("key holder %v, %v", id, err)
+	}
+	if _, err := b.store.KeyHolder(b.ctx, taken.Account, "no\x00key"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("a key that cannot be: %v", err)
 	}
 	if _, err := b.store.KeyHolder(b.ctx, taken.Account, "free"); !errors.Is(err, ErrNotFound) {
 		t.Errorf("a free key: %v", err)

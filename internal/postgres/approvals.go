@@ -124,10 +124,12 @@ func approvalOf(row pgx.CollectableRow) (Approval, error) {
 }
 
 // Approve takes an approval into state approving, before its message is enqueued; false: it is refused or done. An
-// approval that was cut short may be approved again.
+// approval that was cut short may be approved again as long as its message's key is surely remembered: later it would be
+// sent twice.
 func (s *Store) Approve(ctx context.Context, id message.ID, by string) (bool, error) {
 	tag, err := s.pool.Exec(ctx, `
-		UPDATE approval SET state = 'approving', decided_by = $2, decided_at = now() WHERE id = $1 AND state IN ('waiting', 'approving')`, [16]byte(id), by)
+		UPDATE approval SET state = 'approving', decided_by = $2, decided_at = coalesce(decided_at, now())
+		WHERE id = $1 AND (state = 'waiting' OR state = 'approving' AND decided_at > now() - interval '23 hours')`, [16]byte(id), by)
 	if err != nil {
 		return false, fmt.Errorf("approve %s: %w", id, err)
 	}

@@ -171,6 +171,9 @@ func withoutHolder(list []*keyed) []*keyed {
 // KeyHolder is the message that has a key, by which its producer finds it again. The error wraps [ErrNotFound] where the
 // key is free, or forgotten.
 func (s *Store) KeyHolder(ctx context.Context, account, key string) (message.ID, error) {
+	if clean(key) != key { // no message can have it
+		return message.ID{}, fmt.Errorf("look up key: %w", ErrNotFound)
+	}
 	number, err := s.accountID(ctx, account)
 	if err != nil {
 		return message.ID{}, fmt.Errorf("look up key: %w", err)
