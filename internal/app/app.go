@@ -33,6 +33,7 @@ import (
 type Options struct {
 	Log     *slog.Logger
 	Version string
+	Guest   bool // the process does more than this worker: how much memory it may hold is the caller's to say
 	// Hooks, each optional.
 	Ready   func()                                                           // the worker takes parcels
 	Decided func(a *pipeline.Attempt, o outcome.Outcome, took time.Duration) // a decision was written
@@ -50,7 +51,9 @@ type Options struct {
 
 // Run is a worker: it dispatches until ctx ends, then drains and returns.
 func Run(ctx context.Context, c *config.Config, o Options) error {
-	tuneMemory(c.Worker.Senders)
+	if !o.Guest {
+		tuneMemory(c.Worker.Senders)
+	}
 	w := &pod{config: c, options: o, log: o.Log, accounts: newAccounts(c)}
 	defer w.close()
 	if err := w.open(ctx); err != nil {
