@@ -16,7 +16,7 @@ help: ## Show the targets
 build: ## Build every command into bin/
 	$(GO) build -trimpath -o bin/ ./cmd/...
 
-demo: ## Send 2,000 messages through private servers and a simulator: ARGS=--stay keeps it running
+demo: ## Send 2,000 messages and a campaign of 20,000 through private servers and a simulator: ARGS=--stay keeps it running
 	@tools/deps.sh redis postgres || tools/deps.sh postgres # the demo can do without redis-server
 	$(GO) build -o bin/demo ./cmd/demo # not go run, which makes a failure of every Ctrl-C
 	@bin/demo $(ARGS)

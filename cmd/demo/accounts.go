@@ -26,11 +26,11 @@ var (
 // welcome is what club answers to who follows it: a passive reply, in the answer to WeChat's callback.
 const welcome = "欢迎关注！"
 
-// The limits of the demo's accounts, the same in the configuration and in the simulator. WeChat's own are larger:
-// the demo wants to be over within the minute and yet to meet them.
+// The limits of the demo's accounts, the same in the configuration and in the simulator: the demo wants to be over
+// within the minute and yet to meet them.
 const (
 	noticesPerDay     = 150
-	templatePerSecond = 150
+	templatePerSecond = 4000
 	otherPerSecond    = 100
 	massUserPerMonth  = 4 // WeChat's own
 	massClubPerDay    = 1 // likewise
@@ -54,7 +54,7 @@ func configuration(redisURL, dbURL, simURL, listen string) []byte {
 redis: {url: %q}
 postgres: {url: %q}
 server: {listen: %s}
-worker: {name: demo}
+worker: {name: demo, senders: 256} # of which one account has half
 log: {level: warn}
 accounts:
   - name: %s
@@ -121,4 +121,4 @@ func accountSettings(e *examples, serverURL string) []wechattest.Settings {
 }
 
 // playTime is how long the whole may take before something is plainly wrong.
-const playTime = 2 * time.Minute
+const playTime = 5 * time.Minute

@@ -22,6 +22,7 @@ const (
 	actMass        = "mass send"
 	actMassAgain   = "mass send over the cap"
 	actOrders      = "order paid"
+	actOverHTTP    = "order paid, over HTTP"
 	actHandedOver  = "handed over to Redis"
 	actNotices     = "notice"
 	actBlocks      = "to users who block us, unnoticed"
@@ -141,9 +142,9 @@ func (d *director) bulk(ctx context.Context) error {
 		wechattest.Fault{Kind: wechattest.Drop, API: wechattest.PathTemplate, Skip: 100, Every: 150, Next: 2},
 		wechattest.Fault{Kind: wechattest.Drop, When: wechattest.After, API: wechattest.PathTemplate, Skip: 120, Every: 150, Next: 2},
 	)
-	d.progress.say("%d order messages into the ledger, %d handed over to Redis alone; pace %d a second; the simulator is busy (-1) and hangs up at times;\n"+
+	d.progress.say("%d order messages into the ledger, %d handed over to Redis alone; the simulator is busy (-1) and hangs up at times;\n"+
 		"        receipts come late, twice, in another order, before the answer, or not at all",
-		orders, handedOver, templatePerSecond)
+		orders, handedOver)
 	if err := d.enqueue(ctx, d.producer, g.many(actOrders, lines, orders, d.followers(shop, orders))); err != nil {
 		return err
 	}
@@ -162,8 +163,7 @@ func (d *director) bulk(ctx context.Context) error {
 	return d.timed(ctx, lines)
 }
 
-// timed are messages with a time: for tomorrow, of which two are taken back, and for a moment that is over when its
-// turn comes.
+// timed are messages with a time: for tomorrow, and for a moment that is over when its turn comes.
 func (d *director) timed(ctx context.Context, lines []message.Message) error {
 	g := d.generator
 	tomorrow := message.NextDay(time.Now()).Add(9 * time.Hour)
@@ -175,24 +175,7 @@ func (d *director) timed(ctx context.Context, lines []message.Message) error {
 			later[i].NotBefore, later[i].ExpiresAt = soon, soon.Add(time.Millisecond)
 		}
 	}
-	if err := d.enqueue(ctx, d.producer, later); err != nil {
-		return err
-	}
-	back := g.many(actCancelled, lines, 2, d.followers(shop, 2))
-	for _, m := range back {
-		m.NotBefore = tomorrow
-		r, err := d.producer.Enqueue(ctx, m)
-		if err != nil {
-			return err
-		}
-		if err := d.note(r); err != nil {
-			return err
-		}
-		if _, err := d.producer.Cancel(ctx, r.ID); err != nil {
-			return fmt.Errorf("cancel: %w", err)
-		}
-	}
-	return nil
+	return d.enqueue(ctx, d.producer, later)
 }
 
 // conversations are customer-service messages inside and outside of the window.
@@ -254,12 +237,12 @@ func (d *director) clubConversations(ctx context.Context) error {
 		g.many(actSilent, lines, clubSilent, d.followers(club, clubSilent))...))
 }
 
-// interruptions: somebody else refreshes the account's token, and urgent messages come in the midst of the bulk.
+// interruptions: somebody else refreshes the account's token, and urgent messages come in the midst of the campaign.
 func (d *director) interruptions(ctx context.Context) error {
 	d.progress.say("somebody else forces a new access token for %s: the one in use is refused from now on", shop)
 	d.at(shop).KickTokens()
 	d.kicks++
-	d.progress.say("%d urgent messages, one by one, while the bulk waits for its pace", urgents)
+	d.progress.say("%d urgent messages, one by one, while the campaign waits for its pace", urgents)
 	lines := d.generator.examples.of(shop, message.Template, anyLine)
 	tick := time.NewTicker(poll)
 	defer tick.Stop()

@@ -30,9 +30,9 @@ func TestDemoEndsWellAndShowsEveryCase(t *testing.T) {
 	if err := json.Unmarshal(stdout.Bytes(), &got); err != nil {
 		t.Fatalf("%v in %s", err, &stdout)
 	}
-	if got.Messages < 1900 || len(got.Held) != 7 || got.AtEnqueue != (atEnqueue{Duplicates: 3, Conflicts: 2}) {
-		t.Errorf("got %d messages, %d claims that hold, %+v at enqueue; want about 2,000, 7, and 3 duplicates and 2 conflicts",
-			got.Messages, len(got.Held), got.AtEnqueue)
+	if got.Messages < 1900 || len(got.Held) != claims || got.AtEnqueue != (atEnqueue{Duplicates: 3, Conflicts: 2}) {
+		t.Errorf("got %d messages, %d claims that hold, %+v at enqueue; want about 2,000, %d, and 3 duplicates and 2 conflicts",
+			got.Messages, len(got.Held), got.AtEnqueue, claims)
 	}
 	for _, want := range []line{ // counts that are those of the scenario whatever the examples say
 		{Account: shop, Kind: message.Template, Status: outcome.Skipped, Reason: outcome.Suppressed, Count: 10},
@@ -79,13 +79,20 @@ func TestDemoEndsWellAndShowsEveryCase(t *testing.T) {
 	if got.Welcomed == 0 || got.Welcomed > newFollowers {
 		t.Errorf("%d users were welcomed, want %d", got.Welcomed, newFollowers)
 	}
+	if got.OverHTTP != (overHTTPView{Accepted: overHTTP, Repeated: repeated, Refused: 2, Taken: takeback}) {
+		t.Errorf("over HTTP: %+v", got.OverHTTP)
+	}
+	if c := got.Campaign; c.Recipients < fewRecipients || c.Duplicates == 0 || c.Refused == 0 || c.Suppressed == 0 || c.PausedAt == 0 ||
+		len(c.Rejects) != c.Refused+c.Suppressed || len(c.Outcomes) != 4 || c.Receipts.Undelivered == 0 {
+		t.Errorf("campaign: %+v", c)
+	}
 	if len(got.Receipts) != 4 {
 		t.Errorf("receipts of %d kinds, want 4", len(got.Receipts))
 	}
 	if t.Failed() {
 		t.Log(stdout.String())
 	}
-	for _, said := range []string{"queued ", "forces a new access token"} {
+	for _, said := range []string{"queued ", "forces a new access token", "check: ", "paused when ", "resumed", "campaign running: "} {
 		if !strings.Contains(stderr.String(), said) {
 			t.Errorf("the progress does not say %q:\n%s", said, &stderr)
 		}

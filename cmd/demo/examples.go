@@ -15,10 +15,11 @@ import (
 	"github.com/hongyan-dispatch/hongyan/message"
 )
 
-// Examples are the messages of examples/*.jsonl, of which the scenario makes its own.
+// Examples are the messages of examples/*.jsonl and the campaign, of which the scenario makes its own.
 type examples struct {
-	lines map[exampleKind][]message.Message
-	unfit int // lines of other accounts, or of kinds that an account cannot send
+	campaign *campaignFiles // nil: none is sent
+	lines    map[exampleKind][]message.Message
+	unfit    int // lines of other accounts, or of kinds that an account cannot send
 }
 
 type exampleKind struct {
@@ -161,6 +162,9 @@ func (e *examples) tags(account string) []wechattest.Tag {
 }
 
 func (e *examples) bodies(visit func(body)) {
+	if e.campaign != nil {
+		visit(bodyOf(e.campaign.spec.Body))
+	}
 	for _, lines := range e.lines {
 		for _, m := range lines {
 			visit(bodyOf(m.Body))

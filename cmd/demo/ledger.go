@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/hongyan-dispatch/hongyan/client"
 	"github.com/hongyan-dispatch/hongyan/message"
 	"github.com/hongyan-dispatch/hongyan/outcome"
 )
@@ -31,13 +32,13 @@ type row struct {
 	Body     string    // as sent, without the recipient
 }
 
-// rows reads all messages.
+// rows reads all messages but those of campaigns, whose bodies stand in no row.
 func (s *servers) rows(ctx context.Context) ([]row, error) {
 	found, err := s.db.Query(ctx, `
 		SELECT o.id, coalesce(o.parent_id, '00000000-0000-0000-0000-000000000000'), o.account, o.kind, o.recipient,
 			coalesce(o.labels->>'act', ''), o.status, coalesce(o.reason, ''), coalesce(o.errcode, 0), coalesce(o.errmsg, ''),
 			coalesce(o.wechat_msgid, ''), o.attempts, o.accepted_at, coalesce(o.finished_at, 'epoch'), coalesce(o.receipt, ''), b.content
-		FROM outcomes o JOIN message_body b USING (id) ORDER BY o.id`)
+		FROM outcomes o JOIN message_body b USING (id) WHERE o.campaign_id IS NULL ORDER BY o.id`)
 	if err != nil {
 		return nil, fmt.Errorf("read outcomes: %w", err)
 	}
@@ -78,19 +79,36 @@ func (s *servers) settled(ctx context.Context, n int) (ok bool, err error) {
 	return ok, err
 }
 
+// joined is how many receipts have found their messages.
+func (s *servers) joined(ctx context.Context) (n int, err error) {
+	err = s.db.QueryRow(ctx, `SELECT count(*) FROM receipt WHERE message IS NOT NULL`).Scan(&n)
+	return n, err
+}
+
 // A picture is what the progress display shows.
 type picture struct {
 	rows     map[outcome.Status]int
 	instead  int // of the rows, fallbacks
 	accepted int // by the simulator
+	campaign *client.CampaignProgress
 }
+
+// follow puts a campaign into the pictures.
+func (s *servers) follow(id message.ID) { s.campaignID.Store(&id) }
 
 // look takes a picture.
 func (s *servers) look(ctx context.Context) (picture, error) {
 	p := picture{rows: map[outcome.Status]int{}, accepted: s.sim.AcceptedTotal()}
+	if id := s.campaignID.Load(); id != nil {
+		seen, err := s.producer.CampaignProgress(ctx, id.String())
+		if err != nil {
+			return p, err
+		}
+		p.campaign = &seen
+	}
 	found, err := s.db.Query(ctx, `
 		SELECT m.state::text, count(*), count(*) FILTER (WHERE b.parent IS NOT NULL)
-		FROM message m JOIN message_body b USING (id) GROUP BY m.state`)
+		FROM message m JOIN message_body b USING (id) WHERE m.firing = 0 GROUP BY m.state`)
 	if err != nil {
 		return p, err
 	}

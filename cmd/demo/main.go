@@ -1,6 +1,6 @@
 // Command demo shows the main job of Hongyan on one machine, in one process: private stores, a simulated WeChat,
-// a worker, the server that WeChat calls back, and a producer; some 2,000 messages; and a table of what became of them, checked against the
-// simulator's own log.
+// a worker, the server that WeChat calls back and producers post to, and a producer; some 2,000 messages, a campaign of
+// 20,000 that is paused and resumed; and a table of what became of them, checked against the simulator's own log.
 package main
 
 import (
@@ -27,13 +27,13 @@ const (
 type flags struct {
 	Stay      bool   `help:"Keep everything running afterwards, and say what to try, until Ctrl-C."`
 	JSON      bool   `name:"json" help:"Print the result as JSON; progress goes to standard error."`
-	Examples  string `default:"examples" placeholder:"FOLDER" help:"Folder of the *.jsonl files whose messages are multiplied: edit them and see."`
+	Examples  string `default:"examples" placeholder:"FOLDER" help:"Folder of the *.jsonl files and the campaign, whose messages and audience are multiplied: edit them and see."`
 	InProcess bool   `hidden:"" name:"redis-in-process" help:"Do without redis-server even where there is one."`
 	Seed      uint64 `default:"20261122" help:"Another number makes other users and other faults."`
 }
 
-const help = `Sends some 2,000 messages through private servers and a simulated WeChat, shows them on their way, and checks
-the outcomes against what the simulator accepted.
+const help = `Sends some 2,000 messages and a campaign of 20,000 through private servers and a simulated WeChat, shows them on their way,
+and checks the outcomes against what the simulator accepted.
 
 Exit codes: 0 done, 1 failed or the check found a difference, 2 bad input (flags, examples).`
 
@@ -123,7 +123,7 @@ func (f *flags) demo(ctx context.Context, stdout, stderr io.Writer) (err error) 
 		err = r.write(stdout)
 	}
 	if err == nil && f.Stay {
-		err = s.whileWorking(ctx, func(ctx context.Context) error { return s.stay(ctx, shown, r.example.row.ID) })
+		err = s.whileWorking(ctx, func(ctx context.Context) error { return s.stay(ctx, shown, r.example.row.ID, r.Campaign.Name) })
 	}
 	if err == nil && len(r.Differences) > 0 {
 		return errDiffers

@@ -24,7 +24,7 @@ type process struct {
 // startWorker starts a worker and returns when it takes parcels.
 func (s *servers) startWorker(ctx context.Context) (err error) {
 	s.worker, err = s.startProcess(ctx, "worker", func(ctx context.Context, log *slog.Logger, ready func()) error {
-		return app.Run(ctx, s.config, app.Options{Log: log, Version: "demo", Ready: ready})
+		return app.Run(ctx, s.config, app.Options{Log: log, Version: "demo", Guest: true, Ready: ready})
 	})
 	return err
 }

@@ -112,7 +112,7 @@ func (p *progress) show(seen picture, now time.Time) {
 		p.draw()
 	} else if now.Sub(p.said) >= plainLine {
 		p.said = now
-		fmt.Fprintf(p.w, "%5.1fs  %s  %.0f/s\n", now.Sub(p.start).Seconds(), p.counts(), p.rate)
+		fmt.Fprintf(p.w, "%5.1fs  %s  %.0f/s\n", now.Sub(p.start).Seconds(), p.counts()+p.ofCampaign(), p.rate)
 	}
 }
 
@@ -127,6 +127,21 @@ func (p *progress) counts() string {
 	return fmt.Sprintf("queued %d  parked %d  sending %d  sent %d  skipped %d  failed %d  unknown %d",
 		queued, r[outcome.Parked], r[outcome.Sending], r[outcome.Sent], r[outcome.Skipped],
 		r[outcome.Failed]+r[outcome.Dead]+r[outcome.Expired]+r[outcome.Cancelled], r[outcome.Unknown])
+}
+
+func (p *progress) ofCampaign() string {
+	c := p.last.campaign
+	if c == nil {
+		return ""
+	}
+	return fmt.Sprintf("  campaign %s: %d of %d", c.Campaign.State, c.Ended(), c.Total)
+}
+
+// bar is a share, drawn.
+func (p *progress) bar(done, all int) string {
+	bar := max(0, min(40, p.width-38))
+	full := min(bar, bar*done/all)
+	return strings.Repeat("█", full) + strings.Repeat("░", bar-full)
 }
 
 // erase takes the block off the screen.
@@ -149,13 +164,13 @@ func (p *progress) draw() {
 		}
 	}
 	all := max(1, p.made+p.last.instead)
-	bar := min(40, p.width-38)
-	full := min(bar, bar*done/all)
 	lines := []string{
 		"",
-		fmt.Sprintf("  %s%s  %d of %d decided, %.0f/s sent",
-			strings.Repeat("█", max(0, full)), strings.Repeat("░", max(0, bar-full)), done, all, p.rate),
+		fmt.Sprintf("  %s  %d of %d decided, %.0f/s sent", p.bar(done, all), done, all, p.rate),
 		"  " + p.counts(),
+	}
+	if c := p.last.campaign; c != nil {
+		lines = append(lines, fmt.Sprintf("  %s  campaign %s: %d of %d", p.bar(c.Ended(), max(1, c.Total)), c.Campaign.State, c.Ended(), c.Total))
 	}
 	for _, line := range lines {
 		if letters := []rune(line); len(letters) >= p.width {

@@ -126,7 +126,7 @@ func (e evidence) arrived() int { return len(e.told()) }
 // receipts compares what the ledger says of each message with what WeChat told of it.
 func (e evidence) receipts() (found []string) {
 	told := e.told()
-	for _, r := range e.Rows {
+	for _, r := range e.messages() {
 		key := receiptKey{appIDs[r.Account], r.MsgID}
 		p, any := told[key]
 		delete(told, key)
@@ -159,7 +159,7 @@ func (e evidence) acknowledged() (found []string) {
 }
 
 // receiptTime is how long the last receipts are waited for after they were acknowledged.
-const receiptTime = 20 * time.Second
+const receiptTime = 2 * time.Minute
 
 // receipts waits until the simulator has told everything, and the ledger knows it. What it does not know in time is
 // for the check to say.
@@ -172,11 +172,17 @@ func (d *director) receipts(ctx context.Context) error {
 	waiting, cancel := context.WithTimeout(ctx, receiptTime)
 	defer cancel()
 	err := until(waiting, "for the ledger to know the receipts", func(ctx context.Context) (bool, error) {
+		if n, err := d.joined(ctx); err != nil || n < len(evidence{Pushes: pushes}.told()) {
+			return false, err
+		}
 		rows, err := d.rows(ctx)
-		return err == nil && len(evidence{Rows: rows, Pushes: pushes}.receipts()) == 0, err
+		if err == nil {
+			err = d.export(ctx)
+		}
+		return err == nil && len(evidence{Rows: rows, Pushes: pushes, Tour: d.tour}.receipts()) == 0, err
 	})
 	if ctx.Err() == nil && waiting.Err() != nil {
-		return nil
+		return d.export(ctx)
 	}
 	return err
 }

@@ -30,9 +30,18 @@ type result struct {
 	Fallbacks int           `json:"fallbacks"` // messages that went, or tried to go, instead of others
 	Kicked    int64         `json:"refused_with_kicked_token"`
 	Urgent    span          `json:"urgent_ms"`
-	Bulk      span          `json:"bulk_ms"`
+	OverHTTP  overHTTPView  `json:"over_http"`
+	Campaign  campaignView  `json:"campaign"`
 	verdict
 	example story
+}
+
+// An overHTTPView says what a producer did over the HTTP API.
+type overHTTPView struct {
+	Accepted int `json:"accepted"`
+	Repeated int `json:"repeated"`
+	Refused  int `json:"refused"`
+	Taken    int `json:"taken_back"`
 }
 
 // A line of the table: messages of one kind with one end.
@@ -58,12 +67,16 @@ func (d *director) result(ctx context.Context) (*result, error) {
 		return nil, err
 	}
 	accepts := d.sim.AllAccepts()
+	e := evidence{
+		Produced: d.produced, Rows: rows, Accepts: accepts, State: d.sim.State(), Pushes: d.sim.Pushes(0), Kicks: d.kicks,
+		Errand: d.errand, Tour: d.tour,
+	}
 	r := &result{
 		Messages: len(rows), Seconds: d.took.Seconds(), Accepted: len(accepts),
-		Outcomes: table(rows), Receipts: receiptLines(rows), Course: courseOf(d.sim.Pushes(0)), AtEnqueue: d.refused, Fallbacks: fallbacks(rows),
-		Welcomed: welcomed(d.sim.Pushes(0)), Kicked: kicked(d.sim.State()),
-		Urgent: spanOf(rows, actUrgent), Bulk: spanOf(rows, actOrders),
-		verdict: verify(evidence{Produced: d.produced, Rows: rows, Accepts: accepts, State: d.sim.State(), Pushes: d.sim.Pushes(0), Kicks: d.kicks}),
+		Outcomes: table(rows), Receipts: receiptLines(rows), Course: courseOf(e.Pushes), AtEnqueue: d.refused, Fallbacks: fallbacks(rows),
+		Welcomed: welcomed(e.Pushes), Kicked: kicked(e.State), Urgent: spanOf(rows, actUrgent),
+		OverHTTP: overHTTPView{d.errand.Accepted, len(d.errand.Again), len(d.errand.Refused), len(d.errand.Taken)},
+		Campaign: d.tour.view(e.sendsOf(d.tour)), verdict: verify(e),
 	}
 	if r.example, err = d.story(ctx, rows, accepts); err != nil {
 		return nil, err
@@ -154,7 +167,7 @@ func (r *result) writeJSON(w io.Writer) error {
 // write prints the result for people.
 func (r *result) write(w io.Writer) error {
 	b := &strings.Builder{}
-	fmt.Fprintf(b, "\nWhat became of %d messages in %.1f s (the view outcomes in Postgres):\n\n", r.Messages, r.Seconds)
+	fmt.Fprintf(b, "\nWhat became of %d messages, beside the campaign's, in %.1f s (the view outcomes in Postgres):\n\n", r.Messages, r.Seconds)
 	rows := [][]string{{"", "kind", "status", "reason", "messages", "which means"}}
 	account, kind := "", message.Kind("")
 	for _, l := range r.Outcomes {
@@ -179,10 +192,13 @@ func (r *result) write(w io.Writer) error {
 	}
 	fmt.Fprintf(b, "%d users who followed %s were welcomed in the answer to the callback itself (被动回复).\n", r.Welcomed, club)
 	fmt.Fprintf(b, "%d of the template messages are fallbacks: they went instead of replies outside the window.\n", r.Fallbacks)
-	fmt.Fprintf(b, "Urgent messages took %d ms from enqueue to outcome (median; at most %d), in the midst of a bulk that took %s.\n",
-		r.Urgent.Median, r.Urgent.Most, time.Duration(r.Bulk.Median*int64(time.Millisecond)).Round(100*time.Millisecond))
+	o := r.OverHTTP
+	fmt.Fprintf(b, "%d of them came over the HTTP API: %d were posted again and answered with the first id, %d taken back; %d requests were refused.\n",
+		o.Accepted+o.Taken, o.Repeated, o.Taken, o.Refused)
+	fmt.Fprintf(b, "Urgent messages took %d ms from enqueue to outcome (median; at most %d), in the midst of the campaign.\n", r.Urgent.Median, r.Urgent.Most)
 	fmt.Fprintf(b, "%d calls were on their way with the access token that was refused: each was repeated with the new one.\n", r.Kicked)
 	r.example.write(b)
+	r.Campaign.write(b)
 
 	fmt.Fprintf(b, "\nChecked against the simulator's own log of %d accepted sends:\n", r.Accepted)
 	for _, held := range r.Held {

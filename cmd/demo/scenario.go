@@ -11,9 +11,9 @@ import (
 	"github.com/hongyan-dispatch/hongyan/message"
 )
 
-// The numbers of the scenario: about 2,000 messages.
+// The numbers of the scenario: about 2,000 messages, beside the campaign.
 const (
-	orders        = 1000
+	orders        = 800
 	handedOver    = 200
 	notices       = 165
 	unasked       = 5 // notices to users who did not subscribe
@@ -47,6 +47,9 @@ type director struct {
 	blocked, left, readers []message.OpenID
 	blocker                message.OpenID // blocks us, which only a receipt tells
 	keyed, farewell        []message.Message
+
+	errand *errand
+	tour   *tour
 }
 
 // atEnqueue is what the producer was told at once.
@@ -62,7 +65,7 @@ func (d *director) play(ctx context.Context) error {
 	defer cancel()
 	d.produced = map[message.ID]bool{}
 	for _, act := range []func(context.Context) error{
-		d.misfits, d.farewells, d.massSends, d.bulk, d.conversations, d.interruptions, d.again, d.settled, d.receipts,
+		d.misfits, d.farewells, d.massSends, d.bulk, d.overAPI, d.conversations, d.again, d.campaign, d.settled, d.lookUp, d.receipts,
 	} {
 		if err := act(ctx); err != nil {
 			if errors.Is(ctx.Err(), context.DeadlineExceeded) {

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -28,7 +29,11 @@ type servers struct {
 	sim      *wechattest.Sim
 	simURL   string
 	door     net.Listener // of the server, which WeChat calls back
+	apiKey   string       // that lets producers in
 	config   *config.Config
+
+	redisInside bool // the Redis is one in this process
+	campaignID  atomic.Pointer[message.ID]
 
 	producer  *client.Client // writes the ledger first
 	handsOver *client.Client // knows no ledger: hands over to Redis
@@ -48,6 +53,9 @@ func (f *flags) start(ctx context.Context, p *progress) (_ *servers, err error) 
 		p.say("%d lines of %s are left out: the demo has the accounts %s (服务号) and %s (订阅号, which sends no templates, no notices, and no lists)",
 			s.examples.unfit, f.Examples, shop, club)
 	}
+	if s.examples.campaign, err = readCampaign(f.Examples); err != nil {
+		return nil, err
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(remedy(err), s.close())
@@ -57,7 +65,7 @@ func (f *flags) start(ctx context.Context, p *progress) (_ *servers, err error) 
 		s.folder, s.address,
 		func(ctx context.Context) error { return s.stores(ctx, p, f.InProcess) },
 		func(context.Context) error { return s.simulator(f.Seed) },
-		s.configure, s.migrate, s.startWorker, s.startServer, s.connect,
+		s.configure, s.migrate, s.makeKey, s.startWorker, s.startServer, s.connect,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, err
@@ -101,6 +109,8 @@ func (s *servers) address(context.Context) (err error) {
 	return nil
 }
 
+func (s *servers) serverURL() string { return "http://" + s.door.Addr().String() }
+
 // simulator serves a simulated WeChat on a free loopback port.
 func (s *servers) simulator(seed uint64) error {
 	s.sim = wechattest.New(wechattest.Options{
@@ -108,7 +118,7 @@ func (s *servers) simulator(seed uint64) error {
 		Log:     wechattest.LogBodies,
 		Seed:    seed,
 	})
-	for _, account := range accountSettings(s.examples, "http://"+s.door.Addr().String()) {
+	for _, account := range accountSettings(s.examples, s.serverURL()) {
 		if _, err := s.sim.AddAccount(account); err != nil {
 			return fmt.Errorf("simulator: %w", err)
 		}

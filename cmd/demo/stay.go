@@ -10,7 +10,7 @@ import (
 )
 
 // stay keeps everything running and says what to try, until the context ends.
-func (s *servers) stay(ctx context.Context, w io.Writer, one message.ID) error {
+func (s *servers) stay(ctx context.Context, w io.Writer, one message.ID, campaign string) error {
 	for _, account := range s.sim.Accounts() { // the examples' own openids are nobody's
 		err := account.Change(func(set *wechattest.Settings) { set.AnyOpenID = true })
 		if err != nil {
@@ -24,13 +24,18 @@ Everything stays up until Ctrl-C; from here on every openid follows both account
   psql '%[1]s' -c "SELECT * FROM outcomes WHERE labels->>'act' = '%[2]s'"
   go run ./cmd/enqueue batch %[3]s --config %[4]s
   go run ./cmd/enqueue status %[5]s --config %[4]s
+  go run ./cmd/enqueue campaign status %[9]s --config %[4]s
+  go run ./cmd/enqueue campaign export %[9]s outcomes.csv --config %[4]s
+  go run ./cmd/enqueue campaign create examples/campaign.yaml --config %[4]s   # and on with docs/campaigns.md
+  go run ./cmd/server key create me --scope 'shop:*:enqueue' --scope 'shop:*:read' --config %[4]s
+  curl -H "Authorization: Bearer KEY" %[10]s/v1/messages/%[5]s   # the HTTP API; its page: %[10]s/docs
   curl %[6]s/_sim/state      # the simulator's accounts, tokens and counts
   curl %[6]s/_sim/accepts    # every send that it accepted
   curl %[6]s/_sim/pushes     # every callback that it made, and what became of it
   curl %[6]s/_sim/accounts/%[8]s/act -d '{"openid":"oYou","action":"follow"}'   # or message, menu, scan, unsubscribe, block
   tail -f %[7]s
 
-`, s.dbURL, actInstead, "examples/orders.jsonl", s.configFile(), one, s.simURL, s.worker.logFile, appIDs[club])
+`, s.dbURL, actInstead, "examples/orders.jsonl", s.configFile(), one, s.simURL, s.worker.logFile, appIDs[club], campaign, s.serverURL())
 	<-ctx.Done()
 	return nil
 }

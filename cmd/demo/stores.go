@@ -30,7 +30,7 @@ func (s *servers) stores(ctx context.Context, p *progress, inProcess bool) error
 	}
 	s.later(stack.Close)
 	s.redisURL, s.dbURL = stack.RedisURL(), stack.DatabaseURL()
-	if inProcess {
+	if s.redisInside = inProcess; inProcess {
 		p.say("no redis-server: a small Redis in this process takes its place, and is slower")
 		if err := s.redisInProcess(); err != nil {
 			return err

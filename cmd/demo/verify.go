@@ -22,6 +22,16 @@ type evidence struct {
 	State    wechattest.State    // and what it counted
 	Pushes   []wechattest.Push   // what it told our server
 	Kicks    int                 // times that it made shop's token invalid
+	Errand   *errand             // what went over HTTP; nil: nothing
+	Tour     *tour               // the campaign; nil: none
+}
+
+// messages are all of them, the campaign's too.
+func (e evidence) messages() []row {
+	if e.Tour == nil {
+		return e.Rows
+	}
+	return slices.Concat(e.Rows, e.Tour.rows)
 }
 
 // A verdict is the result of the check.
@@ -35,12 +45,14 @@ func verify(e evidence) verdict {
 	var v verdict
 	v.check("every message that was enqueued stands in the ledger once, decided or parked", e.complete())
 	v.check(fmt.Sprintf("each of the %d messages that are sent was accepted by the simulator exactly once, as it was enqueued",
-		count(e.Rows, outcome.Sent)), e.sent())
+		count(e.messages(), outcome.Sent)), e.sent())
 	v.check("the simulator accepted nothing else", e.nothingElse())
 	v.check("no day's quota, pace, window or mass cap was overrun in the simulator's own count", e.limits())
 	v.check(fmt.Sprintf("of each of the %d receipts that were not lost the ledger says what WeChat said, and of no message more", e.arrived()), e.receipts())
 	v.check("every callback that was not lost was acknowledged", e.acknowledged())
 	v.check("one token for each account, and one more for each time that it was made invalid", e.tokens())
+	e.http(&v)
+	e.campaign(&v)
 	return v
 }
 
@@ -154,7 +166,7 @@ func (e evidence) sent() (found []string) {
 		accepts[k] = append(accepts[k], a)
 	}
 	wanted := map[delivery][]row{}
-	for _, r := range e.Rows {
+	for _, r := range e.messages() {
 		wanted[r.delivery()] = append(wanted[r.delivery()], r)
 	}
 	for k, rows := range wanted {
@@ -192,7 +204,7 @@ func differs(r row, a wechattest.Accept) (found []string) {
 // nothingElse looks for acceptances of what is neither sent nor unknown.
 func (e evidence) nothingElse() (found []string) {
 	known := map[delivery]bool{}
-	for _, r := range e.Rows {
+	for _, r := range e.messages() {
 		if r.Status == outcome.Sent || r.Status == outcome.Unknown {
 			known[r.delivery()] = true
 		}
@@ -250,15 +262,20 @@ func overPace(appID, api string, c wechattest.Calls) (found []string) {
 	if !slices.Contains([]string{wechattest.PathTemplate, wechattest.PathSubscribe, wechattest.PathCustom, wechattest.PathMassSend}, api) {
 		return nil
 	}
-	const burst, late = 250 * time.Millisecond, 250 * time.Millisecond
 	pace := perSecond(api)
 	if limit := int64(60 * pace); c.Max60s > limit {
 		found = append(found, fmt.Sprintf("%s of %s: %d calls within 60 s; want at most %d", api, appID, c.Max60s, limit))
 	}
-	if limit := int64(pace*(time.Second+burst+late).Seconds()) + 1; c.Max1s > limit {
+	if limit := perSecondAtMost(pace); c.Max1s > limit {
 		found = append(found, fmt.Sprintf("%s of %s: %d calls within a second; want at most %d", api, appID, c.Max1s, limit))
 	}
 	return found
+}
+
+// perSecondAtMost is how many calls of a pace a second may see.
+func perSecondAtMost(pace float64) int64 {
+	const burst, late = 250 * time.Millisecond, 250 * time.Millisecond
+	return int64(pace*(time.Second+burst+late).Seconds()) + 1
 }
 
 // tokens counts the calls for a token, and the calls that came with a strange one.

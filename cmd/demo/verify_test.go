@@ -1,10 +1,12 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/hongyan-dispatch/hongyan/client"
 	"github.com/hongyan-dispatch/hongyan/internal/wechattest"
 	"github.com/hongyan-dispatch/hongyan/message"
 	"github.com/hongyan-dispatch/hongyan/outcome"
@@ -43,7 +45,29 @@ func honest(t *testing.T) evidence {
 	e.accept(template, 7)
 	e.accept(reply, 0)
 	e.accept(doubt, 0)
+	e.Errand = &errand{
+		Accepted: 1, Again: map[message.ID][]string{template.ID: {template.ID.String() + ", duplicate: true"}},
+		Refused: []refusal{{What: "a stranger", Got: 401, Want: 401}},
+		Told:    []client.Status{{Message: &message.Message{ID: template.ID, To: "oA"}, Status: outcome.Sent}},
+	}
+	e.tour(now)
 	return e
+}
+
+// tour adds a campaign to two users, of whom one refuses messages: paused between them, and resumed.
+func (e *evidence) tour(now time.Time) {
+	c := &crowd{recipients: []person{{openid: "oD"}, {openid: "oE"}}, refused: []int64{4}, duplicates: 1, suppressed: []message.OpenID{"oF"}}
+	e.Tour = &tour{
+		crowd: c, imported: client.AudienceState{Recipients: 2, Duplicates: 1, Refused: 1, Suppressed: 1},
+		rejects: []client.Reject{{Line: 4, Reason: "openid: missing"}, {Line: 5, OpenID: "oF", Reason: "suppressed"}},
+		paused:  now, resumed: now.Add(pauseFor), before: map[int]int64{43101: 4}, after: map[int]int64{43101: 5},
+		rows: []row{
+			{ID: message.NewID(now), Account: shop, Kind: message.Template, To: "oD", Status: outcome.Sent, Body: `{"template_id":"C"}`},
+			{ID: message.NewID(now), Account: shop, Kind: message.Template, To: "oE", Status: outcome.Failed, Reason: outcome.RefusedRecipient, ErrCode: 43101},
+		},
+	}
+	e.accept(e.Tour.rows[0], 0)
+	e.Accepts[len(e.Accepts)-1].At = now.Add(time.Second)
 }
 
 // accept lets the simulator accept a message.
@@ -58,12 +82,15 @@ func (e *evidence) accept(r row, msgID int64) {
 	e.Accepts = append(e.Accepts, a)
 }
 
+// claims is how many things are checked.
+const claims = 12
+
 func TestVerifyIsContentWithHonestEvidence(t *testing.T) {
 	e := honest(t)
-	if v := verify(e); len(v.Differences) > 0 || len(v.Held) != 7 {
-		t.Errorf("got %d claims that hold and the differences %q; want 7 and none", len(v.Held), v.Differences)
+	if v := verify(e); len(v.Differences) > 0 || len(v.Held) != claims {
+		t.Errorf("got %d claims that hold and the differences %q; want %d and none", len(v.Held), v.Differences, claims)
 	}
-	e.Accepts = e.Accepts[:2]
+	e.Accepts = slices.Delete(e.Accepts, 2, 3)
 	if v := verify(e); len(v.Differences) > 0 {
 		t.Errorf("a message in doubt that did not arrive: got %q, want no difference", v.Differences)
 	}
@@ -114,6 +141,21 @@ func TestVerifySeesADoctoredLog(t *testing.T) {
 				s.ByDay = map[string]wechattest.Day{"2026-11-22": {Arrived: 151}}
 			})
 		}, "151 calls on 2026-11-22; want at most 150"},
+		"a repetition with another id":     {func(e *evidence) { e.Errand.Again[e.Rows[0].ID] = []string{"another, duplicate: false"} }, "posted again was answered another"},
+		"a stranger who is let in":         {func(e *evidence) { e.Errand.Refused[0].Got = 202 }, "a stranger was answered 202"},
+		"another outcome over HTTP":        {func(e *evidence) { e.Errand.Told[0].Status = outcome.Failed }, "the ledger has"},
+		"one taken back that was not":      {func(e *evidence) { e.Errand.Taken = e.Errand.Told }, "was taken back, and is sent"},
+		"a recipient without an outcome":   {func(e *evidence) { e.Tour.rows = e.Tour.rows[:1] }, "has 0 outcomes; want 1"},
+		"a recipient with two":             {func(e *evidence) { e.Tour.rows = append(e.Tour.rows, e.Tour.rows[0]) }, "has 2 outcomes; want 1"},
+		"an outcome of nobody":             {func(e *evidence) { e.Tour.rows[1].To = "oZ" }, "who is no recipient"},
+		"a recipient who got it twice":     {func(e *evidence) { e.accept(e.Tour.rows[0], 0) }, "got the campaign twice"},
+		"a refusal of which nobody tells":  {func(e *evidence) { e.Tour.after[43004] = 1 }, "the simulator refused 1"},
+		"another text":                     {func(e *evidence) { e.Tour.rows[0].Body = `{"template_id":"D"}` }, "with another content"},
+		"sent while it was paused":         {func(e *evidence) { e.Accepts[3].At = e.Tour.resumed.Add(-time.Millisecond) }, "after the pause"},
+		"a broken row that was not named":  {func(e *evidence) { e.Tour.rejects = e.Tour.rejects[1:] }, "did not name the broken line 4"},
+		"a good row that was refused":      {func(e *evidence) { e.Tour.rejects[0].Line = 3 }, "with which nothing is wrong"},
+		"a duplicate that was taken":       {func(e *evidence) { e.Tour.imported.Duplicates = 0 }, "counted 0 duplicates; the file has 1"},
+		"a user who refused and was taken": {func(e *evidence) { e.Tour.rejects = e.Tour.rejects[:1] }, "who wants no messages"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := honest(t)

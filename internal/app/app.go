@@ -33,6 +33,7 @@ import (
 type Options struct {
 	Log     *slog.Logger
 	Version string
+	Guest   bool              // the process does more than this worker: how much memory it may hold is the caller's to say
 	Traces  *telemetry.Traces // nil: none
 	// Hooks, each optional.
 	Ready   func()                                                           // the worker takes parcels
@@ -51,7 +52,9 @@ type Options struct {
 
 // Run is a worker: it dispatches until ctx ends, then drains and returns.
 func Run(ctx context.Context, c *config.Config, o Options) error {
-	tuneMemory(c.Worker.Senders)
+	if !o.Guest {
+		tuneMemory(c.Worker.Senders)
+	}
 	o = o.traced()
 	w := &pod{config: c, options: o, log: o.Log, accounts: newAccounts(c)}
 	defer w.close()

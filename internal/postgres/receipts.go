@@ -56,7 +56,9 @@ func (s *Store) recordReceipts(ctx context.Context, tx pgx.Tx, list []Receipt) (
 		}
 		b.Queue(`
 			INSERT INTO receipt (account, key, kind, msgid, openid, template_id, at, delivered, reason, code, sealed, job, look_at)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, CASE WHEN $11 THEN now() END)
+			SELECT $1::int4, $2::text, $3::message_kind, $4::int8, $5::text, $6::text, $7::timestamptz, $8::bool, $9::text, $10::int4, $11::bool, $12::jsonb,
+				CASE WHEN $11::bool THEN now() END
+			WHERE NOT EXISTS (SELECT FROM receipt WHERE account = $1 AND key = $2 AND sealed) -- a repetition must not wait for who joins the first
 			ON CONFLICT (account, key) DO UPDATE SET
 				kind = excluded.kind, msgid = excluded.msgid, openid = excluded.openid, template_id = excluded.template_id, at = excluded.at,
 				delivered = excluded.delivered, reason = excluded.reason, code = excluded.code, sealed = true, job = excluded.job,

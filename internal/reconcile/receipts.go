@@ -8,7 +8,7 @@ import (
 )
 
 // receiptsAtOnce is how many receipts one transaction looks at.
-const receiptsAtOnce = 500
+const receiptsAtOnce = 100
 
 // Joined is a receipt that has found its message.
 type Joined struct {
