@@ -73,7 +73,7 @@ func httpAPI(ctx context.Context, e *environment, rounds int, r *Report) error {
 	}
 	r.add("API, enqueue batch of the same lines, ledger and keys", median(batch), "/s")
 	r.add("API, lists of 100 messages with keys", median(lists), "/s")
-	r.add("API, lists of 100 ÷ enqueue batch", median(quotients), "")
+	r.add("API, lists of 100 beside enqueue batch", 100*median(quotients), "%")
 	r.add("API, JSON Lines with keys, one request", median(streamed), "/s")
 	r.add("API, single posts at 500/s, p99", median(singles), "ms")
 	return e.apiMemory(ctx, r)

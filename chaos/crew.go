@@ -158,7 +158,7 @@ func (r *rig) redisURL() string {
 	if r.link == nil {
 		return r.stack.RedisURL()
 	}
-	return strings.Replace(r.stack.RedisURL(), r.link.to, r.link.addr(), 1)
+	return strings.Replace(r.stack.RedisURL(), r.stack.Redis().Addr(), r.link.Addr(), 1)
 }
 
 // freePort draws from below the ports of outgoing connections, of which the suite makes thousands, and those of the

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -54,7 +55,7 @@ type rig struct {
 	rdb       *redis.Client
 	producer  *client.Client // writes the ledger first
 	handsOver *client.Client // knows no ledger
-	link      *link          // between workers and Redis; nil: none
+	link      *devstack.Link // between workers and Redis; nil: none
 	crew      *crew
 	undo      []func() // when the servers have stopped
 	books     books
@@ -207,7 +208,7 @@ func (r *rig) connect(ctx context.Context) error {
 	}
 	r.rdb = redis.NewClient(opt)
 	if r.plan.link {
-		if r.link, err = openLink(opt.Addr); err != nil {
+		if r.link, err = devstack.OpenLink(opt.Addr); err != nil {
 			return err
 		}
 	}
@@ -252,7 +253,7 @@ func (r *rig) close() error {
 		err = r.stack.Close()
 	}
 	if r.link != nil {
-		r.link.close()
+		_ = r.link.Close()
 	}
 	for _, undo := range r.undo {
 		undo()
@@ -322,6 +323,7 @@ func (r *rig) undecided(ctx context.Context) (n int, err error) {
 type front struct {
 	handler http.Handler
 	addr    string
+	via     string // the line to it, where there is one
 	server  *http.Server
 }
 
@@ -341,7 +343,7 @@ func (f *front) open() error {
 	return nil
 }
 
-func (f *front) url() string { return "http://" + f.addr }
+func (f *front) url() string { return "http://" + cmp.Or(f.via, f.addr) }
 
 // shut lets the calls under way end, and takes no more.
 func (f *front) shut() {

@@ -122,6 +122,10 @@ var scenarios = []scenario{
 		plan: mixed.but(func(p *plan) { p.messages, p.perSecond, p.workers = 10_000, 330, 1 }), long: plan{messages: 200_000},
 	},
 	{
+		name: "network", about: "all lines of the workers are up to 300 ms late at each piece, and tear", do: badNetwork, after: linesTore,
+		plan: mixed.but(func(p *plan) { p.messages, p.perSecond, p.workers = 1500, 50, 0 }), long: plan{messages: 40_000},
+	},
+	{
 		name: "campaigns", about: "workers and Redis are killed, and two campaigns paused, until they have sent", do: troubleCampaigns, after: campaignsEnded, brief: true,
 		plan: mixed.but(func(p *plan) { p.messages, p.campaigns = 9000, true }), long: plan{messages: 1_000_000, settle: 10 * time.Minute},
 	},

@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/hongyan-dispatch/hongyan/internal/devstack"
 	"github.com/hongyan-dispatch/hongyan/internal/wechattest"
 	"github.com/hongyan-dispatch/hongyan/message"
 )
@@ -250,11 +251,11 @@ func slowLink(ctx context.Context, r *rig) error {
 	}
 	for _, by := range []time.Duration{200 * time.Millisecond, 3 * time.Second} {
 		mended := r.broke("Redis answers after "+by.String(), "")
-		r.link.slow(by)
+		r.link.Set(devstack.Weather{Delay: by / 2}) // there and back
 		if err := pause(ctx, r.plan.outage); err != nil {
 			return err
 		}
-		r.link.slow(0)
+		r.link.Set(devstack.Weather{})
 		if err := r.again(ctx, "after "+by.String(), mended); err != nil {
 			return err
 		}

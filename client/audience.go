@@ -181,7 +181,7 @@ func (c *Client) RollBackImport(ctx context.Context, idOrName string) (AudienceS
 		return AudienceState{}, err
 	}
 	there := youngest(all)
-	if there == nil || there.State != "importing" {
+	if row.State != campaign.Draft || there == nil || there.State != "importing" { // workers go on with what they fetch
 		return AudienceState{}, &NotReadyError{"no import of it was broken off", "see its status"}
 	}
 	return audienceState(*there), c.ledger.DropAudience(ctx, there.ID)

@@ -179,6 +179,9 @@ func (i *importing) block(ctx context.Context, b *block, head string) error {
 			}
 		}
 	}
+	if len(b.rows)+len(b.refused) == 0 { // the end of what another run has read
+		return nil
+	}
 	return i.add(ctx, b.rows, func(a *postgres.Audience) {
 		a.Refused += int32(len(b.refused))
 		a.Bytes, a.Lines, a.Cursor = b.bytes, max(a.Lines, b.line), head

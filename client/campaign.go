@@ -172,6 +172,8 @@ func campaignError(err error) error {
 		return known{err, ErrManyCampaigns}
 	case errors.Is(err, postgres.ErrNothingToRetry):
 		return ErrNothingToRetry
+	case errors.Is(err, postgres.ErrFiringOpen):
+		return known{err, ErrState}
 	}
 	return err
 }
@@ -182,7 +184,7 @@ type known struct {
 	as error
 }
 
-func (k known) Unwrap() error { return k.as }
+func (k known) Unwrap() []error { return []error{k.error, k.as} }
 
 // stateError says what to do where a campaign is in another state.
 func stateError(e *campaign.MoveError) error {

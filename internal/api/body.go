@@ -117,6 +117,9 @@ func cut(n, length int64) *problem {
 // elements takes a JSON array apart without looking into its elements, which their parser does. Of one that is no array
 // or broken off it says so.
 func elements(body []byte, limit int) ([][]byte, error) {
+	if !isList(body) {
+		return nil, message.Invalid{{Rule: "want a list"}}
+	}
 	var all [][]byte
 	depth, inString, from := 0, false, -1
 	for i := 0; i < len(body); i++ {

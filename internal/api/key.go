@@ -58,6 +58,9 @@ func openKey(text string) (id string, hash [sha256.Size]byte, ok bool) {
 // freshFor is how long keys are believed that were read: so long a revoked one still opens.
 const freshFor = 2 * time.Second
 
+// loadWithin bounds the wait for a store that hangs, in which everybody waits.
+const loadWithin = 3 * time.Second
+
 // keyring holds the live keys, read all at once: a stranger's guesses cost no query.
 type keyring struct {
 	load func(context.Context) ([]Key, error)
@@ -103,7 +106,9 @@ func (r *keyring) keys(ctx context.Context, now time.Time) (map[string]*holder, 
 	if now.Sub(r.read) < freshFor {
 		return r.byID, r.failed
 	}
-	list, err := r.load(ctx)
+	loading, cancel := context.WithTimeout(ctx, loadWithin)
+	defer cancel()
+	list, err := r.load(loading)
 	if err != nil && ctx.Err() != nil {
 		return nil, err // the asker went away, which says nothing of the store
 	}

@@ -18,7 +18,7 @@ import (
 
 // What a stream of JSON Lines has in hand.
 const (
-	lineWorkers  = 2
+	lineWorkers  = 4
 	streamMemory = 8 << 20  // set aside for one stream
 	spoolChunks  = 64       // results that nobody has read yet, in chunks of
 	spoolBytes   = 64 << 10 // bytes: 4 MiB

@@ -22,7 +22,7 @@ const (
 // Actions lists every action.
 func Actions() []Action { return []Action{Enqueue, Read, Replay, Admin} }
 
-// any stands for every account, kind or action.
+// anything stands for every account, kind or action.
 const anything = "*"
 
 // A Scope allows an action for a kind of message of an account; each may be *.

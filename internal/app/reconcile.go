@@ -2,8 +2,9 @@ package app
 
 import (
 	"context"
-	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/hongyan-dispatch/hongyan/internal/fault"
 	"github.com/hongyan-dispatch/hongyan/internal/postgres"
@@ -19,20 +20,21 @@ func (w *pod) heal(ctx context.Context) error {
 	if !fault.Has(fault.Reconciler) {
 		return nil
 	}
-	var watch reconcile.Watch
-	var watching sync.WaitGroup
-	watching.Go(func() { watch.Keep(ctx, w.store.Ping) })
-	defer watching.Wait()
-	work := func(ctx context.Context) error { // a new term begins with a new memory, but for the watch
-		r := &reconcile.Reconciler{
-			Store: ledgerRows{w.store}, Lookup: tasks.NewLookup(w.shared), Queue: w.enqueuer,
-			Windows:   answered{window.New(w.shared, w.accounts.windowRules), w.accounts},
-			Repeats:   w.accounts.repeats,
-			Retention: w.config.Retention.Messages, Joined: w.options.Joined, Watch: &watch, Log: w.log,
-		}
-		return r.Run(ctx)
+	r := &reconcile.Reconciler{
+		Store: ledgerRows{w.store}, Lookup: tasks.NewLookup(w.shared), Queue: w.enqueuer,
+		Windows:   answered{window.New(w.shared, w.accounts.windowRules), w.accounts},
+		Repeats:   w.accounts.repeats,
+		Retention: w.config.Retention.Messages, Joined: w.options.Joined, Log: w.log,
 	}
-	return w.store.Lead(ctx, "reconciler", work, func(err error) { w.log.Warn("lead the reconciler", "error", err) })
+	var loops errgroup.Group
+	loops.Go(func() error { return r.Watch(ctx) })
+	loops.Go(func() error {
+		return w.store.Lead(ctx, "reconciler", r.Run, func(err error) { w.log.Warn("lead the reconciler", "error", err) })
+	})
+	loops.Go(func() error { // apart: it is led by pods that have run for a while
+		return w.store.Lead(ctx, "resolver", r.Resolve, func(err error) { w.log.Warn("resolve what dead workers left", "error", err) })
+	})
+	return loops.Wait()
 }
 
 // ledgerRows is the ledger as the reconciler sees it.

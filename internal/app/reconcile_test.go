@@ -13,6 +13,7 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/redis/go-redis/v9"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/hongyan-dispatch/hongyan/internal/devstack"
 	"github.com/hongyan-dispatch/hongyan/internal/pipeline"
@@ -113,9 +114,11 @@ func (w *ward) enqueue(list []*message.Parcel) {
 func (w *ward) heal(what string, done func() bool) time.Duration {
 	w.Helper()
 	ctx, stop := context.WithCancel(w.Context())
-	ended := make(chan struct{})
-	go func() { defer close(ended); _ = w.healer.Run(ctx) }()
-	defer func() { stop(); <-ended }()
+	var loops errgroup.Group
+	loops.Go(func() error { return w.healer.Watch(ctx) })
+	loops.Go(func() error { return w.store.Lead(ctx, "resolver", w.healer.Resolve, func(err error) { w.Log(err) }) })
+	loops.Go(func() error { return w.healer.Run(ctx) })
+	defer func() { stop(); _ = loops.Wait() }()
 	return w.wait(what, done)
 }
 

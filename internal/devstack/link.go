@@ -25,7 +25,8 @@ type Link struct {
 
 // Weather is how bad a line is; the zero Weather is a good one.
 type Weather struct {
-	Jitter time.Duration // each piece is late by up to this
+	Delay  time.Duration // each piece is late by this
+	Jitter time.Duration // and by up to this
 	Resets float64       // chance of each piece to end its connection in its place
 }
 
@@ -150,8 +151,9 @@ func (l *Link) hand(from, to net.Conn) {
 func (l *Link) luck() (late time.Duration, torn bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	late = l.weather.Delay
 	if j := l.weather.Jitter; j > 0 {
-		late = rand.N(j)
+		late += rand.N(j)
 	}
 	if torn = rand.Float64() < l.weather.Resets; torn {
 		l.torn++

@@ -67,6 +67,10 @@ func TestLink(t *testing.T) {
 	if slowest < 30*time.Millisecond {
 		t.Errorf("with jitter the slowest answer takes %v", slowest)
 	}
+	link.Set(devstack.Weather{Delay: 50 * time.Millisecond})
+	if took, err := say(); err != nil || took < 100*time.Millisecond {
+		t.Errorf("a slow line answers after %v, %v, want 100ms", took, err)
+	}
 	link.Set(devstack.Weather{Resets: 1})
 	if _, err := say(); err == nil || errors.Is(err, io.EOF) || link.Torn() != 1 {
 		t.Errorf("a torn connection reads %v, %d are torn", err, link.Torn())

@@ -147,6 +147,15 @@ func (s *Store) Approved(ctx context.Context, id message.ID, messages []message.
 	return nil
 }
 
+// NotApproved takes an approval back to waiting, whose message turned out to be one that cannot be enqueued.
+func (s *Store) NotApproved(ctx context.Context, id message.ID) error {
+	_, err := s.pool.Exec(ctx, `UPDATE approval SET state = 'waiting', decided_by = '', decided_at = NULL WHERE id = $1 AND state = 'approving'`, [16]byte(id))
+	if err != nil {
+		return fmt.Errorf("take back approval of %s: %w", id, err)
+	}
+	return nil
+}
+
 // Refuse ends an approval that waits; false: it is decided already.
 func (s *Store) Refuse(ctx context.Context, id message.ID, by, note string) (bool, error) {
 	tag, err := s.pool.Exec(ctx, `

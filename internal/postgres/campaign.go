@@ -209,7 +209,7 @@ func moveCampaign(ctx context.Context, tx pgx.Tx, id message.ID, v campaign.Verb
 }
 
 // resumeCampaign lets a paused campaign go on where it was: with its open firing, or waiting for its next tick. A
-// canary has been looked at.
+// canary that was sent has been looked at; one that was paused before is still to come.
 func resumeCampaign(ctx context.Context, tx pgx.Tx, id message.ID) (campaign.State, error) {
 	var open bool
 	if err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM firing WHERE campaign = $1 AND ended_at IS NULL)`, [16]byte(id)).Scan(&open); err != nil {
@@ -218,7 +218,10 @@ func resumeCampaign(ctx context.Context, tx pgx.Tx, id message.ID) (campaign.Sta
 	if !open {
 		return campaign.Scheduled, setCampaign(ctx, tx, id, campaign.Scheduled, "")
 	}
-	if _, err := tx.Exec(ctx, `UPDATE firing SET canary = false WHERE campaign = $1 AND ended_at IS NULL AND canary`, [16]byte(id)); err != nil {
+	_, err := tx.Exec(ctx, `
+		UPDATE firing f SET canary = false FROM campaign c JOIN chunk k ON k.no = 0
+		WHERE c.id = $1 AND f.campaign = c.id AND f.ended_at IS NULL AND f.canary AND k.firing = f.id AND (k.state = 'done' OR k.state = 'settling' AND c.kind <> 'mass')`, [16]byte(id))
+	if err != nil {
 		return "", err
 	}
 	return campaign.Running, setCampaign(ctx, tx, id, campaign.Running, "")

@@ -42,53 +42,70 @@ func Decide(l LeftBehind, r Repeats, now time.Time) (outcome.Outcome, string) {
 	return outcome.Outcome{Status: outcome.Unknown, Reason: outcome.InDoubt}, pod + " fell silent with it; it may have been sent"
 }
 
-// A Watch knows since when heartbeats can be trusted. A ledger that was away, or a pause of our own, makes every pod
+// A watch knows since when heartbeats can be trusted. A ledger that was away, or a pause of our own, makes every pod
 // look dead for a moment. Every pod keeps one all its life: were it begun with each term, and leaders died often,
 // nobody would ever have looked for long enough.
-type Watch struct {
+type watch struct {
 	mu          sync.Mutex
 	since, last time.Time
 }
 
-// Keep looks at the ledger until the context ends, whoever leads.
-func (w *Watch) Keep(ctx context.Context, ping func(context.Context) error) {
-	ticks := time.NewTicker(tick)
-	defer ticks.Stop()
-	for {
-		if ping(ctx) == nil {
-			w.steady(time.Now())
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticks.C:
-		}
-	}
-}
-
-// steady says whether the ledger has answered, at each look, for as long as a pod may be silent.
-func (w *Watch) steady(now time.Time) bool {
+// steady is asked at each answer of the ledger's, and says whether it has answered for long enough that a pod which
+// lives has said so.
+func (w *watch) steady(now time.Time) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if now.Sub(w.last) > hiccup {
 		w.since = now
 	}
 	w.last = now
-	return now.Sub(w.since) >= DeadAfter
+	return now.Sub(w.since) >= trustedAfter
 }
 
-// resolve decides about what dead pods left.
-func (r *Reconciler) resolve(ctx context.Context, w *Watch, now time.Time) error {
+// Watch looks at the ledger until the context ends.
+func (r *Reconciler) Watch(ctx context.Context) error {
+	ticks := time.NewTicker(tick)
+	defer ticks.Stop()
+	for {
+		_, _ = r.trusted(ctx) // what it says is for those who resolve
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticks.C:
+		}
+	}
+}
+
+// trusted says whether heartbeats can be trusted now. It judges when the ledger has answered, not when it was asked:
+// one that stood still meanwhile has made everybody silent.
+func (r *Reconciler) trusted(ctx context.Context) (bool, error) {
 	if err := r.Store.Ping(ctx); err != nil {
-		return err
+		return false, err
 	}
-	if !w.steady(now) {
-		return nil
-	}
-	return r.resolveAll(ctx)
+	return r.watch.steady(time.Now()), nil
 }
 
-func (r *Reconciler) resolveAll(ctx context.Context) error {
+// Resolve decides about what dead pods left, until the context ends. A pod that has not watched for long enough gives
+// the lead away at once, to one that has.
+func (r *Reconciler) Resolve(ctx context.Context) error {
+	ticks := time.NewTicker(tick)
+	defer ticks.Stop()
+	for {
+		if yes, err := r.trusted(ctx); err != nil || !yes {
+			return err
+		}
+		if err := r.resolve(ctx); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticks.C:
+		}
+	}
+}
+
+func (r *Reconciler) resolve(ctx context.Context) error {
 	found := map[string]int{}
 	defer func() {
 		for pod, n := range found {

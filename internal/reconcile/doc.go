@@ -1,5 +1,5 @@
-// Package reconcile heals what faults leave behind. One pod at a time leads it; two at once do no harm, since every
-// change is conditional on the state that it was decided for.
+// Package reconcile heals what faults leave behind. One pod at a time leads it, and one, perhaps
+// another, what dead pods left; two at once do no harm, since every change is conditional on the state that it was decided for.
 //
 //	left behind                                  found by                             becomes
 //	accepted, and no queue has its parcel        the outbox, looked up in Redis       enqueued under the same id

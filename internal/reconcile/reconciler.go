@@ -23,6 +23,8 @@ const (
 	wholeShare = 10
 	// DeadAfter is the silence after which a pod counts as dead.
 	DeadAfter = 15 * time.Second
+	// trustedAfter is how long the ledger has answered before silence counts: pods that live have beaten twice since.
+	trustedAfter = 8 * time.Second
 	// hiccup is a pause between two looks after which heartbeats say nothing: the ledger was away, or we were.
 	hiccup = 5 * time.Second
 )
@@ -82,7 +84,8 @@ type Windows interface {
 	Confirm(ctx context.Context, account string, user message.OpenID, id message.ID, at time.Time) error
 }
 
-// A Reconciler heals. Its Run is called by the pod that leads.
+// A Reconciler heals. Its Watch is called by every pod, its Run and its Resolve by the pod that leads them, which need
+// not be the same.
 type Reconciler struct {
 	Store     Store
 	Lookup    Lookup
@@ -91,24 +94,17 @@ type Reconciler struct {
 	Repeats   func(account string, kind message.Kind) Repeats
 	Retention time.Duration // messages older than this cannot be queued
 	Joined    func(Joined)  // optional: told of each receipt that found its message
-	Watch     *Watch        // optional: what this pod has seen of the ledger before it led
 	Log       *slog.Logger
+
+	watch watch
 }
 
-// Run heals until the context ends.
+// Run looks after queued parcels and receipts until the context ends. A new term begins with a new memory.
 func (r *Reconciler) Run(ctx context.Context) error {
 	var loops errgroup.Group
 	var outbox outbox
-	watch := r.Watch
-	if watch == nil {
-		watch = new(Watch)
-	}
 	loops.Go(func() error {
 		r.every(ctx, "look after queued parcels", func() error { return r.sweep(ctx, &outbox, time.Now()) })
-		return nil
-	})
-	loops.Go(func() error { // apart: a long sweep must not delay it
-		r.every(ctx, "resolve what dead workers left", func() error { return r.resolve(ctx, watch, time.Now()) })
 		return nil
 	})
 	loops.Go(func() error {

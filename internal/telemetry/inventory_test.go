@@ -43,6 +43,7 @@ func TestInventoryIsWhatIsExported(t *testing.T) {
 	server.Pushed("shop", "message")
 	server.Receipt("shop", "template", true)
 	server.Forwarded("shop", "forwarded")
+	server.Requested("postMessages", 202, time.Second)
 
 	types := map[dto.MetricType]string{dto.MetricType_COUNTER: "counter", dto.MetricType_GAUGE: "gauge", dto.MetricType_HISTOGRAM: "histogram"}
 	found := map[string]string{}

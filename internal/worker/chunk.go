@@ -92,6 +92,8 @@ func (h *Handler) chunk(ctx context.Context, t *asynq.Task) error {
 	r := &run{Handler: h, chunk: c, tally: map[string]int{}}
 	r.ctx, r.halt = context.WithCancelCause(ctx)
 	defer r.halt(nil)
+	h.runs.Store(r, nil)
+	defer h.runs.Delete(r)
 	switch c.State {
 	case campaign.Running:
 		return r.see(r.send)
@@ -327,7 +329,17 @@ func (r *run) settled(a *pipeline.Attempt, o outcome.Outcome, start time.Time) {
 	r.mu.Unlock()
 	if reason := r.watch.note(r.chunk.Campaign, r.chunk.StopAt, o); reason != "" {
 		if err := r.Chunks.Stop(context.WithoutCancel(r.ctx), r.chunk, reason); err == nil {
-			r.halt(errStopped)
+			r.haltAll()
 		}
 	}
+}
+
+// haltAll halts all runs of the campaign in this worker; others see within a second that it has stopped.
+func (r *run) haltAll() {
+	r.runs.Range(func(other, _ any) bool {
+		if o := other.(*run); o.chunk.Campaign == r.chunk.Campaign {
+			o.halt(errStopped)
+		}
+		return true
+	})
 }
