@@ -236,13 +236,13 @@ func TestEveryOperation(t *testing.T) {
 	h.want(200, all, "POST", "/v1/approvals/"+asked.ID+"/refuse", "", nil)
 	h.want(409, other, "POST", "/v1/approvals/"+asked.ID+"/approve", "", nil)
 
+	h.driveCampaigns(all)
+
 	// A message whose key was taken meanwhile by another one cannot be approved, and can be refused.
 	h.want(202, all, "POST", "/v1/messages", strings.Replace(massAll, "tonight", "clash", 1), &asked)
 	h.want(202, all, "POST", "/v1/messages", posted("shop", "oA", "clash"), nil)
 	h.want(409, other, "POST", "/v1/approvals/"+asked.ID+"/approve", "", nil)
 	h.want(200, other, "POST", "/v1/approvals/"+asked.ID+"/refuse", "", nil)
-
-	h.driveCampaigns(all)
 
 	log := h.stderr.String()
 	for _, secret := range []string{all, strings.Split(all, "_")[2], other, "oWRITES", "0123456789abcdef0123456789abcdef"} {
@@ -250,6 +250,7 @@ func TestEveryOperation(t *testing.T) {
 			t.Errorf("the log tells %s", secret)
 		}
 	}
+
 	for _, o := range theContract().operations {
 		driven := false
 		theContract().mu.Lock()
