@@ -15,16 +15,16 @@ import (
 
 // An AudienceState is how far an audience's import has come.
 type AudienceState struct {
-	Source     string // file:NAME, tag:ID, followers, sql; empty: there is no audience
-	State      string // importing, ready
-	Columns    []string
-	Recipients int
-	Duplicates int // dropped: the openid stood above
-	Refused    int // lines that name nobody, or not as they should
-	Suppressed int // dropped: they refuse such messages
-	Lines      int64
-	Bytes      int64 // of the input that were read
-	Since      time.Time
+	Source     string    `json:"source"` // file:NAME, tag:ID, followers, sql; empty: there is no audience
+	State      string    `json:"state"`  // importing, ready
+	Columns    []string  `json:"columns"`
+	Recipients int       `json:"recipients"`
+	Duplicates int       `json:"duplicates"` // dropped: the openid stood above
+	Refused    int       `json:"refused"`    // lines that name nobody, or not as they should
+	Suppressed int       `json:"suppressed"` // dropped: they refuse such messages
+	Lines      int64     `json:"lines"`
+	Bytes      int64     `json:"bytes"` // of the input that were read
+	Since      time.Time `json:"since"`
 }
 
 func audienceState(a postgres.Audience) AudienceState {
@@ -50,6 +50,8 @@ type ImportOptions struct {
 	Resume, Restart bool
 	// Format is csv, jsonl or xlsx, Encoding utf-8 or gb18030; empty: found out by the name and the content.
 	Format, Encoding string
+	// MaxWorkbook bounds the bytes of an Excel file, which is held whole; 0: 256 MiB.
+	MaxWorkbook int64
 	// Progress is told after each block of rows, which are committed then.
 	Progress func(AudienceState)
 	// Rejected is told of each row that was not taken: refused lines, and people who refuse such messages. An error ends
@@ -59,9 +61,9 @@ type ImportOptions struct {
 
 // A Reject is a row that was not taken.
 type Reject struct {
-	Line   int64
-	OpenID message.OpenID // empty where the row has none
-	Reason string
+	Line   int64          `json:"line"`
+	OpenID message.OpenID `json:"openid"` // empty where the row has none
+	Reason string         `json:"reason"`
 }
 
 // An AudienceThereError says that a campaign has an audience, or a part of one, and that the caller is to choose.
@@ -176,7 +178,7 @@ func (c *Client) RollBackImport(ctx context.Context, idOrName string) (AudienceS
 		return AudienceState{}, err
 	}
 	there := youngest(all)
-	if there == nil || there.State != "importing" {
+	if row.State != campaign.Draft || there == nil || there.State != "importing" { // workers go on with what they fetch
 		return AudienceState{}, &NotReadyError{"no import of it was broken off", "see its status"}
 	}
 	return audienceState(*there), c.ledger.DropAudience(ctx, there.ID)

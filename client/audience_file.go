@@ -25,7 +25,7 @@ func (c *Client) ImportAudience(ctx context.Context, idOrName, name string, file
 	if err != nil {
 		return AudienceState{}, fmt.Errorf("%s: %w", name, err)
 	}
-	r, err := audience.Open(name, file, audience.Options{Format: o.Format, Encoding: o.Encoding})
+	r, err := audience.Open(name, file, audience.Options{Format: o.Format, Encoding: o.Encoding, MaxWorkbook: o.MaxWorkbook})
 	if err != nil {
 		return AudienceState{}, known{err, ErrNotAudience}
 	}

@@ -45,25 +45,25 @@ func (s CampaignState) Ended() bool { return campaign.State(s).Ended() }
 
 // A Campaign is what the ledger knows of a campaign.
 type Campaign struct {
-	ID        message.ID
-	Name      string
-	Account   string
-	Kind      message.Kind
-	State     CampaignState
-	Reason    string    // why it is paused, throttled, parked or failed
-	Until     time.Time // throttled, parked: when it goes on; zero: not known
-	NextTick  time.Time // of its schedule; zero: by hand, or never again
-	CreatedAt time.Time
-	ChangedAt time.Time
-	Audience  CampaignSource
+	ID        message.ID     `json:"id"`
+	Name      string         `json:"name"`
+	Account   string         `json:"account"`
+	Kind      message.Kind   `json:"kind"`
+	State     CampaignState  `json:"state"`
+	Reason    string         `json:"reason"`    // why it is paused, throttled, parked or failed
+	Until     time.Time      `json:"until"`     // throttled, parked: when it goes on; zero: not known
+	NextTick  time.Time      `json:"next_tick"` // of its schedule; zero: by hand, or never again
+	CreatedAt time.Time      `json:"created_at"`
+	ChangedAt time.Time      `json:"changed_at"`
+	Audience  CampaignSource `json:"from"`
 }
 
 // A CampaignSource says where a campaign's audience comes from: one of these, or none where a file is given later.
 type CampaignSource struct {
-	File      string
-	Tag       int // of the account's followers
-	Followers bool
-	SQL       string
+	File      string `json:"file"`
+	Tag       int    `json:"tag"` // of the account's followers
+	Followers bool   `json:"followers"`
+	SQL       string `json:"sql"`
 }
 
 // Pulled says that workers fetch the audience, anew for each firing.
@@ -101,8 +101,10 @@ func (c *Client) campaign(ctx context.Context, idOrName string) (postgres.Campai
 // A CampaignFilter says which campaigns are meant; the zero value means all.
 type CampaignFilter struct {
 	Account string
+	Name    string
 	States  []CampaignState
-	Limit   int // the youngest; 0: 1000
+	Before  message.ID // only those that stand behind it in the list, for the next page
+	Limit   int        // the youngest; 0: 1000
 }
 
 // Campaigns lists campaigns, the youngest first.
@@ -110,7 +112,7 @@ func (c *Client) Campaigns(ctx context.Context, f CampaignFilter) ([]Campaign, e
 	if c.ledger == nil {
 		return nil, ErrNoLedger
 	}
-	filter := postgres.CampaignFilter{Account: f.Account, Limit: f.Limit}
+	filter := postgres.CampaignFilter{Account: f.Account, Name: f.Name, Before: f.Before, Limit: f.Limit}
 	for _, s := range f.States {
 		filter.States = append(filter.States, campaign.State(s))
 	}
@@ -170,6 +172,8 @@ func campaignError(err error) error {
 		return known{err, ErrManyCampaigns}
 	case errors.Is(err, postgres.ErrNothingToRetry):
 		return ErrNothingToRetry
+	case errors.Is(err, postgres.ErrFiringOpen):
+		return known{err, ErrState}
 	}
 	return err
 }

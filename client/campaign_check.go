@@ -58,34 +58,35 @@ func (c CampaignCheck) Fits() bool { return len(c.Problems) == 0 }
 
 // A Misfit is something that does not fit.
 type Misfit struct {
-	What  string
-	Count int     // recipients whom it concerns; 0: it concerns all
-	First []int32 // the numbers of the first of them
+	What  string  `json:"what"`
+	Count int     `json:"count"` // recipients whom it concerns; 0: it concerns all
+	First []int32 `json:"first"` // the numbers of the first of them
 }
 
 // A Sample is one recipient's message.
 type Sample struct {
-	N        int32
-	OpenID   message.OpenID
-	Body     json.RawMessage
-	Problems []string
+	N        int32           `json:"n"`
+	OpenID   message.OpenID  `json:"openid"`
+	Body     json.RawMessage `json:"body"`
+	Problems []string        `json:"problems"`
 }
 
 // A CampaignForecast is what becomes of the quota if the campaign starts now, and nothing else is sent.
 type CampaignForecast struct {
-	Needs     int64
-	LeftToday int64
-	Reserve   int64
-	Today     bool      // all of it goes today, in Beijing
-	Done      time.Time // when the last one goes; zero: not within a year
-	Days      []ForecastDay
+	Needs     int64         `json:"needs"`
+	LeftToday int64         `json:"left_today"`
+	Reserve   int64         `json:"reserve"`
+	Today     bool          `json:"today"` // all of it goes today, in Beijing
+	Done      time.Time     `json:"done"`  // when the last one goes; zero: not within a year
+	Days      []ForecastDay `json:"days"`
 }
 
 // A ForecastDay is what goes on one of WeChat's days.
 type ForecastDay struct {
-	Day      time.Time // the Beijing midnight at which it begins
-	From, To time.Time
-	Messages int64
+	Day      time.Time `json:"day"` // the Beijing midnight at which it begins
+	From     time.Time `json:"from"`
+	To       time.Time `json:"to"`
+	Messages int64     `json:"messages"`
 }
 
 // CheckCampaign renders every recipient's message, compares them with the rules and with the template's own definition,

@@ -2,8 +2,10 @@ package client
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -62,9 +64,7 @@ func (c *Client) CreateCampaign(ctx context.Context, spec []byte) (Campaign, err
 	s.Account = account.Name
 	switch other, err := c.ledger.Campaign(ctx, s.Name); {
 	case errors.Is(err, postgres.ErrManyCampaigns), err == nil && !other.State.Ended():
-		return Campaign{}, &SpecError{[]SpecMistake{{
-			Path: "name", Rule: fmt.Sprintf("%q is the name of a campaign that has not ended", s.Name), Remedy: "choose another, or cancel that one",
-		}}}
+		return Campaign{}, nameTaken(s, other)
 	case err != nil && !errors.Is(err, postgres.ErrNoCampaign):
 		return Campaign{}, err
 	}
@@ -73,6 +73,40 @@ func (c *Client) CreateCampaign(ctx context.Context, spec []byte) (Campaign, err
 		return Campaign{}, err
 	}
 	return c.Campaign(ctx, id.String())
+}
+
+// A NameTakenError says that a campaign that has not ended has the name. It is a [*SpecError], too.
+type NameTakenError struct {
+	SpecError
+	Campaign Campaign // the one that has it; zero where several have
+	Same     bool     // it was made of the same spec: whoever lost the answer finds it here
+}
+
+// Unwrap makes a spec's error of it.
+func (e *NameTakenError) Unwrap() error { return &e.SpecError }
+
+func nameTaken(s *campaign.Spec, other postgres.Campaign) *NameTakenError {
+	e := &NameTakenError{SpecError: SpecError{[]SpecMistake{{
+		Path: "name", Rule: fmt.Sprintf("%q is the name of a campaign that has not ended", s.Name), Remedy: "choose another, or cancel that one",
+	}}}}
+	if other.Spec == nil {
+		return e
+	}
+	e.Campaign = campaignOf(other)
+	e.Same = reflect.DeepEqual(jsonOf(s), jsonOf(other.Spec))
+	return e
+}
+
+// jsonOf is a spec without the order of its keys, which Postgres does not keep.
+func jsonOf(s *campaign.Spec) (v any) {
+	text, err := json.Marshal(s)
+	if err == nil {
+		err = json.Unmarshal(text, &v)
+	}
+	if err != nil {
+		panic("client: a spec is no JSON: " + err.Error())
+	}
+	return v
 }
 
 // A NotReadyError says why a campaign cannot start, and what to do.
@@ -114,7 +148,7 @@ func (c *Client) StartCampaign(ctx context.Context, idOrName string) (CampaignSt
 
 // ready says why a campaign cannot start over its youngest audience.
 func ready(s *campaign.Spec, a *postgres.Audience) error {
-	const importIt = "give it one: enqueue campaign import"
+	const importIt = "import one: enqueue campaign import, or POST it over HTTP"
 	switch {
 	case s.Audience.Pulled():
 		return nil // by the workers, for each firing

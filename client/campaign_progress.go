@@ -11,9 +11,9 @@ import (
 
 // An OutcomeCount is how many messages of a firing have this outcome.
 type OutcomeCount struct {
-	Status outcome.Status
-	Reason outcome.Reason // empty where the status says all
-	Count  int
+	Status outcome.Status `json:"status"`
+	Reason outcome.Reason `json:"reason"` // empty where the status says all
+	Count  int            `json:"count"`
 }
 
 // CampaignProgress is how far a campaign's last firing has come.
@@ -39,6 +39,27 @@ func (p CampaignProgress) Ended() int {
 		}
 	}
 	return n
+}
+
+// Rate is how many messages end in a second since an earlier look at the firing; since it began where before is the zero
+// value, and of all of it where it has ended. eta is when the rest will have ended at that rate, without quiet hours and
+// quotas to come; zero: it does not run, or not a message has ended.
+func (p CampaignProgress) Rate(before CampaignProgress) (perSecond float64, eta time.Time) {
+	from, to, ended := before.Now, p.Now, p.Ended()
+	since := ended - before.Ended()
+	if from.IsZero() {
+		from = p.StartedAt
+	}
+	if !p.EndedAt.IsZero() {
+		from, to, since = p.StartedAt, p.EndedAt, ended
+	}
+	if took := to.Sub(from).Seconds(); took > 0 && !p.StartedAt.IsZero() {
+		perSecond = float64(since) / took
+	}
+	if perSecond > 0 && p.EndedAt.IsZero() && p.Campaign.State == CampaignRunning {
+		eta = p.Now.Add(time.Duration(float64(p.Total-ended) / perSecond * float64(time.Second)))
+	}
+	return perSecond, eta
 }
 
 // CampaignProgress counts what became of the last firing; it costs the same at any size.

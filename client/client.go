@@ -42,6 +42,10 @@ type Options struct {
 	Database string        // URL of the ledger; empty for none
 	Accounts []Account     // if given, messages for others are refused, and an AppID serves as a name
 	Rules    message.Rules // limits of content that WeChat may change; zero for the defaults
+
+	// Trace, optional, is told of each parcel that is about to go into the queue, and by what it returns, unless that is nil,
+	// whether it went. It may set the parcel's Traceparent, which workers that trace link to; anything else it must leave.
+	Trace func(*message.Parcel) func(error)
 }
 
 // Errors of a receipt, for errors.Is. Beside them there is [message.Invalid], for errors.As.
@@ -90,6 +94,7 @@ func New(ctx context.Context, o Options) (*Client, error) {
 		_ = rdb.Close()
 		return nil, err
 	}
+	c.queue.Trace = o.Trace
 	return c, nil
 }
 

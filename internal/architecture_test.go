@@ -189,6 +189,17 @@ func TestNothingBadIsLinked(t *testing.T) {
 	}
 }
 
+// TestOneRoomTraces keeps OpenTelemetry behind one door: the other rooms offer hooks.
+func TestOneRoomTraces(t *testing.T) {
+	for _, p := range house(t) {
+		for _, imported := range p.Imports {
+			if strings.HasPrefix(imported, "go.opentelemetry.io/") && p.name() != "internal/telemetry" {
+				t.Errorf("%s imports %s, which is for internal/telemetry alone", p.name(), imported)
+			}
+		}
+	}
+}
+
 // isUnder says whether a package stands under a prefix; those of our own module are exempt unless named.
 func isUnder(dep, prefix string) bool {
 	return strings.HasPrefix(dep, prefix) && (!strings.HasPrefix(dep, module) || strings.HasPrefix(prefix, module))

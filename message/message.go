@@ -42,4 +42,6 @@ type Parcel struct {
 	Kind     Kind
 	Lane     Lane
 	Messages []*Message
+
+	Traceparent string // W3C trace context of its way into the queue, if that is traced; travels beside the parcel
 }

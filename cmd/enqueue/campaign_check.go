@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"math"
 	"time"
 
 	"github.com/hongyan-dispatch/hongyan/client"
@@ -187,11 +186,8 @@ func (s *session) askWeChat(ctx context.Context, cfg *config.Config, of client.C
 	if err != nil {
 		return fmt.Errorf("redis: %w", err)
 	}
-	kept := func(n int64) int64 { return n - int64(math.Ceil(limits.Margin*float64(limits.PerDay))) }
-	o.Limits = client.CampaignLimits{
-		LeftToday: kept(limits.PerDay - u.Used), PerDay: kept(limits.PerDay), Reserve: int64(limits.UrgentDay * float64(limits.PerDay)),
-		PerSecond: limits.PerSecond * (1 - limits.UrgentPace),
-	}
+	left := limits.PerDay - u.Used
+	o.Limits = client.CampaignLimits(report.RoomOf(limits, left))
 	if of.Kind == message.Template {
 		err = caller.call(ctx, func(t wechat.Token) error {
 			list, err := caller.wechat.Templates(ctx, t)
@@ -210,7 +206,7 @@ func (s *session) askWeChat(ctx context.Context, cfg *config.Config, of client.C
 	if err != nil {
 		return err
 	}
-	o.Limits.LeftToday = min(o.Limits.LeftToday, kept(q.Left))
+	o.Limits = client.CampaignLimits(report.RoomOf(limits, min(left, q.Left)))
 	return nil
 }
 

@@ -15,8 +15,8 @@ type campaignRetryCommand struct {
 }
 
 func (*campaignRetryCommand) Help() string {
-	return `Takes those recipients of the last firing whose messages are failed: these surely did not arrive. Messages that are unknown, which
-may have, are left alone. Each gets a new message in a new firing, which the status then shows; a campaign that was done runs again.
+	return `When the last firing has ended, takes those of its recipients whose messages are failed: these surely did not arrive. Messages that
+are unknown, which may have, and those whose fallback may have arrived, are left alone. Each gets a new message in a new firing, which the status then shows; a campaign that was done runs again.
 
 Examples:
 

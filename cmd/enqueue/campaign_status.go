@@ -62,14 +62,8 @@ type audienceView struct {
 	Lines      int64    `json:"lines"`
 }
 
-// A look is one reading of a campaign's progress.
-type look struct {
-	at    time.Time // the database's clock
-	ended int
-}
-
-// viewOfProgress is the progress with its rate since an earlier look (zero: since the firing began).
-func viewOfProgress(p client.CampaignProgress, before look) progressView {
+// viewOfProgress is the progress with its rate since an earlier look, as [client.CampaignProgress.Rate] has it.
+func viewOfProgress(p, before client.CampaignProgress) progressView {
 	v := progressView{
 		campaignView: viewOfCampaign(p.Campaign), Firings: p.Firings, Tick: p.Tick, StartedAt: p.StartedAt, EndedAt: p.EndedAt,
 		Total: p.Total, Ended: p.Ended(), Waiting: p.Waiting, Outcomes: []tallyView{},
@@ -80,19 +74,7 @@ func viewOfProgress(p client.CampaignProgress, before look) progressView {
 	if a := p.Audience; a.Source != "" {
 		v.Audience = &audienceView{a.Source, a.State, a.Columns, a.Recipients, a.Duplicates, a.Refused, a.Suppressed, a.Lines}
 	}
-	from, to := before, look{p.Now, v.Ended}
-	if from.at.IsZero() {
-		from.at = p.StartedAt
-	}
-	if !p.EndedAt.IsZero() {
-		from, to.at = look{at: p.StartedAt}, p.EndedAt
-	}
-	if took := to.at.Sub(from.at).Seconds(); took > 0 && !p.StartedAt.IsZero() {
-		v.PerSecond = float64(to.ended-from.ended) / took
-	}
-	if left := v.Total - v.Ended; v.PerSecond > 0 && p.EndedAt.IsZero() && v.State == client.CampaignRunning {
-		v.ETA = p.Now.Add(time.Duration(float64(left) / v.PerSecond * float64(time.Second)))
-	}
+	v.PerSecond, v.ETA = p.Rate(before)
 	return v
 }
 
@@ -113,7 +95,7 @@ func (c *campaignStatusCommand) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return campaignError(c.ID, err)
 	}
-	v := viewOfProgress(p, look{})
+	v := viewOfProgress(p, client.CampaignProgress{})
 	if s.json {
 		return s.printJSON(v)
 	}
@@ -126,7 +108,7 @@ func (c *campaignStatusCommand) watch(ctx context.Context, s *session, e *client
 	screen := &screen{w: s.stdout, redraws: !s.json && isTerminal(s.stdout)}
 	tick := time.NewTicker(c.Every)
 	defer tick.Stop()
-	var before look
+	var before client.CampaignProgress
 	for {
 		p, err := e.CampaignProgress(ctx, c.ID)
 		if ctx.Err() != nil {
@@ -136,7 +118,7 @@ func (c *campaignStatusCommand) watch(ctx context.Context, s *session, e *client
 			return campaignError(c.ID, err)
 		}
 		v := viewOfProgress(p, before)
-		before = look{p.Now, v.Ended}
+		before = p
 		switch {
 		case s.json:
 			err = s.printJSON(v)

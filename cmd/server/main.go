@@ -97,8 +97,15 @@ func (runCommand) Run(ctx context.Context, i invocation) error {
 	log := telemetry.Logger(i.stderr, c.Log.Level, c.Log.Format)
 	telemetry.RedisTo(log)
 	metrics := telemetry.NewServerMetrics(version())
+	traces, err := telemetry.NewTraces(telemetry.TraceOptions{
+		Endpoint: c.Telemetry.Traces.Endpoint, Ratio: c.Telemetry.Traces.Ratio, Program: "server", Version: version(), Log: log,
+	})
+	if err != nil {
+		return err
+	}
+	defer traces.Close()
 	err = app.Serve(ctx, c, app.ServeOptions{
-		Log: log, Metrics: metrics.Handler(), Stores: &metrics.Stores,
+		Log: log, Metrics: metrics.Handler(), Stores: &metrics.Stores, Traces: traces,
 		Ready:     func(address string) { log.Info("listening", "address", address) },
 		Observe:   metrics.Answered,
 		Forwarded: metrics.Forwarded,

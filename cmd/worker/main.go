@@ -107,6 +107,13 @@ func (runCommand) Run(ctx context.Context, i invocation) error {
 			metrics.Expect(a.Name, string(k))
 		}
 	}
+	traces, err := telemetry.NewTraces(telemetry.TraceOptions{
+		Endpoint: c.Telemetry.Traces.Endpoint, Ratio: c.Telemetry.Traces.Ratio, Program: "worker", Version: version(), Log: log,
+	})
+	if err != nil {
+		return err
+	}
+	defer traces.Close()
 	ready := func() { log.Info("dispatching", "accounts", len(c.Accounts), "senders", c.Worker.Senders) }
 	watched, err := telemetry.Listen(c.Worker.MetricsListen, metrics)
 	if err != nil {
@@ -117,7 +124,7 @@ func (runCommand) Run(ctx context.Context, i invocation) error {
 	g.Go(func() error { return watched.Run(until) })
 	g.Go(func() error {
 		defer drained()
-		return app.Run(ctx, c, watchedBy(metrics, app.Options{Log: log, Version: version(), Ready: ready}))
+		return app.Run(ctx, c, watchedBy(metrics, app.Options{Log: log, Version: version(), Traces: traces, Ready: ready}))
 	})
 	err = g.Wait()
 	if err == nil {

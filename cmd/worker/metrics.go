@@ -16,18 +16,11 @@ import (
 // watchedBy hangs the metrics on the worker's hooks.
 func watchedBy(metrics *telemetry.Metrics, o app.Options) app.Options {
 	o.Decided = func(a *pipeline.Attempt, o outcome.Outcome, took time.Duration) { decided(metrics, a, o, took) }
-	o.Called = func(api string, r wechat.Result) { called(metrics, api, r) }
+	o.Called = func(a *pipeline.Attempt, r wechat.Result) { called(metrics, a.API(), r) }
 	o.Claimed = func(account string, kind message.Kind, granted bool) { metrics.Claimed(account, string(kind), granted) }
 	o.Webhook = func(account, result string, _ time.Duration) { metrics.Webhook(account, result) }
 	o.Joined = func(j reconcile.Joined) {
-		how := "msgid"
-		switch {
-		case j.Upgraded:
-			how = "proof"
-		case j.Inferred:
-			how = "inferred"
-		}
-		metrics.Joined(j.Account, string(j.Kind), how, j.Lag)
+		metrics.Joined(j.Account, string(j.Kind), app.HowJoined(j), j.Lag)
 	}
 	o.Resolved = func(l reconcile.LeftBehind, s outcome.Status) {
 		metrics.Resolved(l.Account, string(l.Kind), string(s))
@@ -44,14 +37,7 @@ func decided(metrics *telemetry.Metrics, a *pipeline.Attempt, o outcome.Outcome,
 	}
 }
 
-// called: a call without an errcode was taken, or had no whole answer.
 func called(metrics *telemetry.Metrics, api string, r wechat.Result) {
-	answer, code := wechat.None.String(), 0
-	switch e := r.Error(); {
-	case e != nil:
-		answer, code = e.Disposition().String(), e.Code
-	case r.Err != nil:
-		answer = "no_answer"
-	}
+	answer, code := app.AnswerOf(r)
 	metrics.Called(api, r.Class.String(), answer, code, r.Elapsed)
 }

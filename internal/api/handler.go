@@ -35,9 +35,14 @@ type Options struct {
 	Recorder  Recorder
 	Backlog   Backlog                                                // nil: there is never too much
 	Observe   func(operation string, status int, took time.Duration) // a request was answered
+	Trace     Trace                                                  // nil: requests are not traced
 	Memory    int64                                                  // bytes of bodies in hand at one time; default 128 MiB
 	Patience  time.Duration                                          // with a body that does not come, and with who does not read. Default 30 s
 }
+
+// Trace is told of a request by a live key, its route such as "POST /v1/messages", and the W3C traceparent that came with it.
+// The request goes on in the context that it returns, and its answer's status goes to done.
+type Trace func(ctx context.Context, route, traceparent string) (next context.Context, done func(status int))
 
 const defaultMemory = 128 << 20
 
@@ -111,7 +116,8 @@ type call struct {
 	rc      *http.ResponseController
 	key     *holder
 	now     time.Time
-	release func() // gives back the memory of the body
+	release func()           // gives back the memory of the body
+	traced  func(status int) // nil: nobody wants to know
 }
 
 func (c *call) ctx() context.Context { return c.r.Context() }
@@ -149,6 +155,9 @@ func (h *Handler) door(rt route) http.Handler {
 			h.complain(c, rt, err)
 		}
 		c.release()
+		if c.traced != nil {
+			c.traced(c.w.status)
+		}
 		h.options.Observe(rt.operation, c.w.status, time.Since(c.now))
 	})
 }
@@ -167,6 +176,10 @@ func (h *Handler) enter(c *call, rt route) error {
 	}
 	c.key = k
 	h.audit.used(k.ID)
+	if h.options.Trace != nil {
+		ctx, traced := h.options.Trace(c.ctx(), rt.method+" "+rt.path, c.r.Header.Get("traceparent"))
+		c.r, c.traced = c.r.WithContext(ctx), traced
+	}
 	if rt.operation != "postMessages" { // which takes its messages
 		if wait := k.take(1, c.now); wait > 0 {
 			return tooMany("the key is used more often than its rate allows", wait)

@@ -16,6 +16,7 @@ import (
 	"github.com/hongyan-dispatch/hongyan/internal/postgres"
 	"github.com/hongyan-dispatch/hongyan/internal/ratelimit"
 	"github.com/hongyan-dispatch/hongyan/internal/report"
+	"github.com/hongyan-dispatch/hongyan/internal/telemetry"
 	"github.com/hongyan-dispatch/hongyan/internal/token"
 	"github.com/hongyan-dispatch/hongyan/internal/wechat"
 	"github.com/hongyan-dispatch/hongyan/message"
@@ -24,7 +25,8 @@ import (
 
 // openAPI makes the HTTP API, and the client by which it enqueues.
 func (s *server) openAPI(ctx context.Context, all accounts) (err error) {
-	o := client.Options{Redis: s.config.Redis.URL.Reveal(), Database: s.config.Postgres.URL.Reveal()}
+	traces := s.options.Traces
+	o := client.Options{Redis: s.config.Redis.URL.Reveal(), Database: s.config.Postgres.URL.Reveal(), Trace: parcelTrace(traces)}
 	for _, a := range s.config.Accounts {
 		o.Accounts = append(o.Accounts, client.Account{Name: a.Name, AppID: message.AppID(a.AppID), Remember: s.pushes.windows.Longest(message.AppID(a.AppID))})
 	}
@@ -36,9 +38,9 @@ func (s *server) openAPI(ctx context.Context, all accounts) (err error) {
 	}}
 	source := report.Source{Store: s.store, Redis: s.rdb, Account: all.reported, Accounts: true}
 	s.api = api.New(api.Options{
-		Log: s.log, Keys: apiKeys{s.store}.load, Enqueuer: apiEnqueuer{s.producer}, Events: apiEvents{s.producer},
+		Log: s.log, Keys: apiKeys{s.store}.load, Enqueuer: apiEnqueuer{s.producer, traces}, Events: apiEvents{s.producer},
 		Ledger: apiLedger{source}, Accounts: apiAccounts{source, all, s.rdb}, Approvals: apiApprovals{s.store, s.producer},
-		Recorder: apiRecorder{s.store}, Backlog: s.backlog.full, Observe: s.options.Requested,
+		Recorder: apiRecorder{s.store}, Backlog: s.backlog.full, Observe: s.options.Requested, Trace: requestTrace(traces),
 	})
 	keys, err := s.store.APIKeys(ctx)
 	if err != nil {
@@ -106,7 +108,10 @@ func (k apiKeys) load(ctx context.Context) ([]api.Key, error) {
 	return keys, nil
 }
 
-type apiEnqueuer struct{ *client.Client }
+type apiEnqueuer struct {
+	*client.Client
+	traces *telemetry.Traces
+}
 
 func apiReceipt(r client.Receipt) api.Receipt {
 	return api.Receipt{ID: r.ID, Parts: r.Parts, Duplicate: r.Duplicate, Err: apiError(r.Err)}
@@ -121,16 +126,20 @@ func apiReceipts(list []client.Receipt) []api.Receipt {
 }
 
 func (e apiEnqueuer) Enqueue(ctx context.Context, m message.Message) api.Receipt {
+	start := time.Now()
 	r, _ := e.Client.Enqueue(ctx, m) // the error stands in the receipt
+	e.accepted(ctx, &m, r, start)
 	return apiReceipt(r)
 }
 
 func (e apiEnqueuer) EnqueueAll(ctx context.Context, list []message.Message) []api.Receipt {
-	return apiReceipts(e.Client.EnqueueAll(ctx, list))
+	start := time.Now()
+	return apiReceipts(e.traced(ctx, list, e.Client.EnqueueAll(ctx, list), start))
 }
 
 func (e apiEnqueuer) EnqueueBatch(ctx context.Context, list []message.Message) []api.Receipt {
-	return apiReceipts(e.Client.EnqueueBatch(ctx, list))
+	start := time.Now()
+	return apiReceipts(e.traced(ctx, list, e.Client.EnqueueBatch(ctx, list), start))
 }
 
 type apiEvents struct{ *client.Client }

@@ -33,10 +33,11 @@ import (
 type Options struct {
 	Log     *slog.Logger
 	Version string
+	Traces  *telemetry.Traces // nil: none
 	// Hooks, each optional.
 	Ready   func()                                                           // the worker takes parcels
 	Decided func(a *pipeline.Attempt, o outcome.Outcome, took time.Duration) // a decision was written
-	Called  func(api string, r wechat.Result)                                // a call that sends was made
+	Called  func(a *pipeline.Attempt, r wechat.Result)                       // a call that sends was made
 	Joined  func(j reconcile.Joined)                                         // a receipt found its message
 	Webhook func(account, result string, lag time.Duration)                  // an endpoint was told, or not
 	Claimed func(account string, kind message.Kind, granted bool)            // a claim was asked for
@@ -51,6 +52,7 @@ type Options struct {
 // Run is a worker: it dispatches until ctx ends, then drains and returns.
 func Run(ctx context.Context, c *config.Config, o Options) error {
 	tuneMemory(c.Worker.Senders)
+	o = o.traced()
 	w := &pod{config: c, options: o, log: o.Log, accounts: newAccounts(c)}
 	defer w.close()
 	if err := w.open(ctx); err != nil {
@@ -164,6 +166,7 @@ func (w *pod) build(ctx context.Context) error {
 		return err
 	}
 	w.enqueuer = enqueuer
+	w.enqueuer.Trace = parcelTrace(w.options.Traces)
 	w.crew = worker.NewCrew(pipeline.InHand(w.config.Worker.Senders))
 	ledger := ledger{store: w.store, committer: w.committer, accounts: w.accounts, refused: w.refused, claimed: w.options.Claimed}
 	w.servers = worker.NewServers(w.queue, &worker.Handler{

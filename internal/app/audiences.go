@@ -78,7 +78,11 @@ func (p *puller) begins(id message.ID, now time.Time) bool {
 // pull fetches what the campaign's due ticks lack. What goes wrong is told in the campaign's status, and tried again.
 func (p *puller) pull(ctx context.Context, c postgres.Campaign, now time.Time) {
 	again := time.Time{}
-	for _, tick := range ticksOf(c, now) {
+	ticks, _, err := ticksOf(ctx, p.store, c, now)
+	if err != nil && ctx.Err() == nil {
+		p.log.Warn("look for audiences to fetch", "campaign", c.ID, "error", err)
+	}
+	for _, tick := range ticks {
 		err := p.fetch(ctx, c, tick)
 		if err == nil || ctx.Err() != nil {
 			continue

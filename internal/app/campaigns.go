@@ -45,20 +45,44 @@ type campaignRows struct {
 
 func (r *campaignRows) Due(ctx context.Context, now time.Time) ([]feed.Due, error) {
 	rows, err := r.store.DueCampaigns(ctx, now)
+	if err != nil {
+		return nil, err
+	}
 	list := make([]feed.Due, len(rows))
 	for i, c := range rows {
-		list[i] = feed.Due{Campaign: c.ID, Name: c.Name, Ticks: ticksOf(c, now), Last: now, Next: c.Spec.Schedule.Next(now)}
+		ticks, last, err := ticksOf(ctx, r.store, c, now)
+		if err != nil {
+			return nil, err
+		}
+		list[i] = feed.Due{Campaign: c.ID, Name: c.Name, Ticks: ticks, Last: last, Next: c.Spec.Schedule.Next(last)}
 	}
-	return list, err
+	return list, nil
 }
 
-// ticksOf are the ticks that a campaign which is due is to fire. One that was started by hand, and waits for its
-// audience, has its start.
-func ticksOf(c postgres.Campaign, now time.Time) []time.Time {
+// fetchedFor is how long a tick waits for its audience at most: ten million followers are two days of WeChat's quota.
+const fetchedFor = 48 * time.Hour
+
+// ticksOf are the ticks that a campaign which is due is to fire, and up to when its schedule is followed then. One that
+// was started by hand, and waits for its audience, has its start. A tick whose audience is being fetched comes first: by
+// its schedule it may be missed before the fetch has ended.
+func ticksOf(ctx context.Context, store *postgres.Store, c postgres.Campaign, now time.Time) (ticks []time.Time, last time.Time, err error) {
 	if c.Spec.Schedule.IsZero() {
-		return []time.Time{c.NextTick}
+		return []time.Time{c.NextTick}, now, nil
 	}
-	return c.Spec.Schedule.Due(c.LastTick, now)
+	if c.Spec.Audience.Pulled() {
+		after := c.LastTick
+		if oldest := now.Add(-fetchedFor); after.Before(oldest) {
+			after = oldest
+		}
+		begun, err := store.BegunTick(ctx, c.ID, after)
+		if err != nil {
+			return nil, now, err
+		}
+		if !begun.IsZero() {
+			return []time.Time{begun}, begun, nil
+		}
+	}
+	return c.Spec.Schedule.Due(c.LastTick, now), now, nil
 }
 
 func (r *campaignRows) Fire(ctx context.Context, id message.ID, tick time.Time) (bool, error) {

@@ -31,6 +31,7 @@ type ServeOptions struct {
 	Listener  net.Listener      // instead of the configured address
 	Metrics   http.Handler      // at /metrics; nil: none
 	Stores    *telemetry.Stores // answers /readyz; nil: one of its own
+	Traces    *telemetry.Traces // nil: none
 	Ready     func(address string)
 	Observe   func(account, result string, took time.Duration)       // a request to the callback was answered
 	Pushed    func(account string, m callback.Meaning)               // a push was recorded

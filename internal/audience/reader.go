@@ -31,6 +31,8 @@ type Options struct {
 	Encoding string // UTF8 or GB18030
 	Comma    rune   // of CSV: a comma, a semicolon, a tab or |
 	Sheet    string // of Excel; the first one
+
+	MaxWorkbook int64 // bytes of an Excel file, which is held whole; 0: 256 MiB
 }
 
 // A Row is one recipient. It may be kept, but keeps some dozens of neighbours' text alive.
@@ -106,7 +108,7 @@ func (r *Reader) begin(o Options) (err error) {
 	}
 	switch r.in.format {
 	case XLSX:
-		s, err := newSheet(r.in.packed, o.Sheet)
+		s, err := newSheet(r.in.packed, o)
 		if err != nil {
 			return err
 		}

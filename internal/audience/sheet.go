@@ -1,6 +1,7 @@
 package audience
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -24,13 +25,14 @@ type sheet struct {
 	header []string
 }
 
-func newSheet(r io.Reader, name string) (*sheet, error) {
-	whole := &io.LimitedReader{R: r, N: maxWorkbook + 1}
+func newSheet(r io.Reader, o Options) (*sheet, error) {
+	name, most := o.Sheet, cmp.Or(o.MaxWorkbook, maxWorkbook)
+	whole := &io.LimitedReader{R: r, N: most + 1}
 	file, err := excelize.OpenReader(whole, excelize.Options{
 		UnzipSizeLimit: maxUnzipped, ShortDatePattern: "yyyy-mm-dd", LongDatePattern: "yyyy-mm-dd",
 	})
 	if whole.N == 0 {
-		err = errors.Join(fmt.Errorf("an Excel file has at most %d MiB; save it as CSV", maxWorkbook>>20), closed(file))
+		err = errors.Join(fmt.Errorf("an Excel file has at most %d MiB; save it as CSV", most>>20), closed(file))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read Excel file: %w", err)

@@ -43,6 +43,7 @@ func (c *checker) config(v *Config, needs []Need) {
 	within(c, "retention.keys", v.Retention.Keys, 24*time.Hour, 10*365*24*time.Hour, "")
 	within(c, "retention.messages", v.Retention.Messages, max(v.Retention.Keys, 24*time.Hour), 10*365*24*time.Hour,
 		"a message is kept at least as long as its key")
+	c.traces("telemetry.traces", v.Telemetry.Traces)
 	for i := range v.Accounts {
 		c.account(fmt.Sprintf("accounts[%d]", i), &v.Accounts[i])
 	}
@@ -205,6 +206,17 @@ func firstHost(rest string) string {
 		return rest[:from+i] + rest[end:]
 	}
 	return rest
+}
+
+func (c *checker) traces(at string, t Traces) {
+	within(c, at+".ratio", t.Ratio, 0, 1, "a share of the messages, such as 0.01")
+	if t.Endpoint == "" {
+		return
+	}
+	u, err := url.Parse(t.Endpoint)
+	ok := err == nil && u.Host != "" && (u.Scheme == "http" || u.Scheme == "https") && u.User == nil && u.RawQuery == "" && u.Fragment == ""
+	c.rule(ok, at+".endpoint", "want the http or https URL of a collector, without user, query or fragment",
+		"such as http://127.0.0.1:4318; what a collector wants of a client stands in OTEL_EXPORTER_OTLP_HEADERS")
 }
 
 func (c *checker) listen(at, address string) {

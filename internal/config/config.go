@@ -12,6 +12,7 @@ type Config struct {
 	Campaigns Campaigns `yaml:"campaigns"`
 	Retention Retention `yaml:"retention"`
 	Log       Log       `yaml:"log"`
+	Telemetry Telemetry `yaml:"telemetry"`
 }
 
 // Account finds an account by its name or its appid.
@@ -66,6 +67,17 @@ type Retention struct {
 type Log struct {
 	Level  string `yaml:"level" oneof:"debug,info,warn,error"`
 	Format string `yaml:"format" oneof:"text,json"`
+}
+
+// Telemetry says what is told beside logs and metrics.
+type Telemetry struct {
+	Traces Traces `yaml:"traces"`
+}
+
+// Traces says where traces of messages go.
+type Traces struct {
+	Endpoint string  `yaml:"endpoint"` // of a collector that speaks OTLP over HTTP; empty: none
+	Ratio    float64 `yaml:"ratio"`    // the share of messages, from 0 to 1
 }
 
 // The types of account.

@@ -10,6 +10,7 @@ func Default() *Config {
 		Worker:    Worker{Senders: 64},
 		Retention: Retention{Messages: 30 * 24 * time.Hour, Keys: 24 * time.Hour},
 		Log:       Log{Level: "info", Format: "text"},
+		Telemetry: Telemetry{Traces: Traces{Ratio: 0.01}},
 	}
 }
 

@@ -254,6 +254,8 @@ func TestMistakes(t *testing.T) {
 		"yes for true":               {account("    webhook: {openid: yes}\n"), `webhook.openid: "yes" is neither true nor false`},
 		"a share over 1":             {account("    reserve: {urgent_day: 1.5}\n"), "reserve.urgent_day: 1.5 is not between 0 and 1"},
 		"shares over the whole":      {account("    reserve: {urgent_day: 0.9, margin: 0.2}\n"), "urgent_day and margin are more than the whole day"},
+		"a collector's password":     {"telemetry: {traces: {endpoint: 'http://u:hunter2@h:4318'}}", "telemetry.traces.endpoint: want the http or https URL of a collector"},
+		"a share of spans over 1":    {"telemetry: {traces: {ratio: 2}}", "telemetry.traces.ratio: 2 is not between 0 and 1"},
 		"a cap of -2":                {account("    limits: {mass: {per_day: -2}}\n"), "limits.mass.per_day: -2 is less than -1 (-1 for no such cap)"},
 		"a late stable refresh":      {account("    token: {refresh_margin: 10m}\n"), "token.refresh_margin: 10m0s is not between 30s and 5m0s"},
 		"a window of no length":      {account("    window: {menu: {for: 0s, margin: 0s}}\n"), "window.menu.for: want more than 0"},

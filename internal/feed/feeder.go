@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/hongyan-dispatch/hongyan/internal/campaign"
@@ -21,6 +22,9 @@ const (
 	ahead = 2 * time.Second
 	// A flow has at least leastChunks there, so that a worker never waits for its feeder, and at most mostChunks.
 	leastChunks, mostChunks = 2, 200
+	// slowChunks is how many chunks a flow has in the queue beside those, of firings whose own pace is the reason why they
+	// take long: half of what a worker takes in hand.
+	slowChunks = 6
 	// mostBehind is how many chunks a firing may make up for that had less than its share.
 	mostBehind = 20
 	// tidyEvery is how often chunks and firings are looked after that no worker ends.
@@ -210,14 +214,17 @@ func (f *Feeder) goes(ctx context.Context, firing *Firing, now time.Time) (bool,
 		if shut.State == gate.Closed {
 			until = shut.Until
 		}
-		return false, f.hold(ctx, firing, campaign.Throttled, "gate: "+cmp.Or(shut.Detail, shut.Reason), until)
+		return false, f.hold(ctx, firing, campaign.Throttled, heldByGate+cmp.Or(shut.Detail, shut.Reason), until)
 	case firing.State == campaign.Running:
 		return true, nil
-	case firing.State == campaign.Throttled && now.Before(firing.Until): // a worker found that the quota is spent
-		return false, nil
+	case firing.State == campaign.Throttled && now.Before(firing.Until) && !strings.HasPrefix(firing.Reason, heldByGate):
+		return false, nil // a worker found that the quota is spent; a gate may be opened before its time
 	}
 	return true, f.Campaigns.Free(ctx, firing.Campaign)
 }
+
+// heldByGate begins the reason of a campaign that a gate holds up.
+const heldByGate = "gate: "
 
 func (f *Feeder) hold(ctx context.Context, firing *Firing, state campaign.State, reason string, until time.Time) error {
 	if firing.State == state && firing.Reason == reason && firing.Until.Equal(until) {
@@ -243,20 +250,26 @@ func (f *Feeder) pace(s Stock) float64 {
 // share gives each firing of one flow its part of what may be in the queue: one chunk after another to the one that has
 // had the least for its weight.
 func (f *Feeder) share(ctx context.Context, pace float64, list []*Firing) error {
-	busy, most := 0, 0.0
+	most, weights := 0.0, 0
 	for _, firing := range list {
-		busy += firing.Busy
 		most = max(most, f.served[firing.ID])
+		weights += max(1, firing.Weight)
+	}
+	slow := func(firing *Firing) bool { return firing.slow(pace, weights) }
+	room := map[bool]int{false: chunksAhead(pace, list[0].ChunkSize), true: slowChunks} // for slow ones
+	for _, firing := range list {
+		room[slow(firing)] -= firing.Busy
 	}
 	for _, firing := range list { // who was away does not make up for it at the others' cost
 		f.served[firing.ID] = max(f.served[firing.ID], most-mostBehind)
 	}
 	give := map[int32]int{}
-	for room := chunksAhead(pace, list[0].ChunkSize) - busy; room > 0; room-- {
-		next := f.next(list, give, pace)
+	for {
+		next := f.next(list, give, pace, func(firing *Firing) bool { return room[slow(firing)] > 0 })
 		if next == nil {
 			break
 		}
+		room[slow(next)]--
 		give[next.ID]++
 		f.served[next.ID] += 1 / float64(max(1, next.Weight))
 	}
@@ -270,10 +283,20 @@ func (f *Feeder) share(ctx context.Context, pace float64, list []*Firing) error 
 	return errors.Join(errs...)
 }
 
-// next is the firing that is given a chunk.
-func (f *Feeder) next(list []*Firing, given map[int32]int, pace float64) *Firing {
+// slow says that a firing's own pace is no more than its share of the flow's, and that its chunks take long for that alone:
+// in the room of the others they would keep the flow from its pace.
+func (f *Firing) slow(pace float64, weights int) bool {
+	return f.PerSecond > 0 && f.State == campaign.Running && chunksAhead(f.PerSecond, f.ChunkSize) == leastChunks &&
+		f.PerSecond*float64(weights) <= pace*float64(max(1, f.Weight))
+}
+
+// next is the firing that is given a chunk, of those for which there is room.
+func (f *Feeder) next(list []*Firing, given map[int32]int, pace float64, room func(*Firing) bool) *Firing {
 	var next *Firing
 	for _, firing := range list {
+		if !room(firing) {
+			continue
+		}
 		own := pace
 		if firing.PerSecond > 0 && firing.State == campaign.Running {
 			own = min(own, firing.PerSecond)

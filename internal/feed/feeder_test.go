@@ -172,6 +172,42 @@ func TestCampaignsOfAnAccountTakeTurns(t *testing.T) {
 	}
 }
 
+func TestSlowCampaignsDoNotHoldUpTheirAccount(t *testing.T) {
+	const pace, slice = 100.0, 10 * time.Second
+	drip, drop, fast := firing(1, "shop"), firing(2, "shop"), firing(3, "shop")
+	drip.PerSecond, drop.PerSecond = 1, 2
+	w := &season{firings: []feed.Firing{drip, drop, fast}, flows: []feed.Flow{flow("shop", pace)}}
+	for i := range w.firings {
+		w.firings[i].ChunkSize = 500
+	}
+	began := map[int32][]time.Time{}
+	at, sent := epoch, 0.0
+	w.sends = func(w *season) { // a worker gives slow chunks back after a slice, and ends one fast chunk after another
+		now := time.Now()
+		for i := range w.firings[:2] {
+			f := &w.firings[i]
+			for len(began[f.ID]) < f.Busy {
+				began[f.ID] = append(began[f.ID], now)
+			}
+			for len(began[f.ID]) > 0 && now.Sub(began[f.ID][0]) >= slice {
+				began[f.ID] = began[f.ID][1:]
+				f.Busy--
+			}
+		}
+		if f := &w.firings[2]; f.Busy > 0 {
+			if sent += now.Sub(at).Seconds() * pace; sent >= float64(f.ChunkSize) {
+				sent -= float64(f.ChunkSize)
+				f.Busy--
+			}
+		}
+		at = now
+	}
+	w.feeds(t, 100*time.Second)
+	if w.queued[3] < 19 || w.queued[1] < 10 || w.queued[2] < 10 {
+		t.Errorf("in 100 s there were chunks %v, want 20 of the one that takes 5 s for each, and always one of each slow one", w.queued)
+	}
+}
+
 func TestWhoWasPausedDoesNotMakeUpForIt(t *testing.T) {
 	w := &season{firings: []feed.Firing{firing(1, "shop"), firing(2, "shop")}, flows: []feed.Flow{flow("shop", 1000)}}
 	w.firings[1].State = campaign.Paused
@@ -203,6 +239,13 @@ func TestACampaignWaitsForItsAccountAndItsHours(t *testing.T) {
 		}, func(*season) {}, []string{"parked: quiet hours or a closed day", "running: "}},
 		"a closed gate": {
 			func(w *season) { w.gates["/shop"] = gate.Gate{State: gate.Closed, Reason: "quota", Until: later} },
+			func(w *season) { delete(w.gates, "/shop") },
+			[]string{"throttled: gate: quota", "running: "},
+		},
+		"a closed gate that is opened before its time": {
+			func(w *season) {
+				w.gates["/shop"] = gate.Gate{State: gate.Closed, Reason: "quota", Until: epoch.Add(time.Hour)}
+			},
 			func(w *season) { delete(w.gates, "/shop") },
 			[]string{"throttled: gate: quota", "running: "},
 		},

@@ -27,6 +27,9 @@ type Attempt struct {
 	// Patience is how long the message may wait for its turn, where that is longer than MaxWait: nobody stands behind it.
 	Patience time.Duration
 
+	Traceparent string    // of the parcel, if its way into the queue was traced
+	Settling    time.Time // when its outcome was known, and began to be written
+
 	Stage   string // the stage that ended the run
 	Fate    Fate
 	Effects Effects

@@ -20,7 +20,7 @@ type Deps struct {
 	Senders    *Senders
 	Ledger     Ledger
 	Health     Health                            // optional
-	Observe    func(api string, r wechat.Result) // optional: every call that was made
+	Observe    func(a *Attempt, r wechat.Result) // optional: every call that was made
 }
 
 // Recipients knows who refuses messages.

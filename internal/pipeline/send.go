@@ -101,7 +101,7 @@ func (a *Attempt) call(ctx context.Context, d Deps) (outcome.Outcome, wechat.Res
 	r := a.dial(ctx)
 	fault.At(fault.Answered, string(a.Message.Kind))
 	if d.Observe != nil {
-		d.Observe(a.API(), r)
+		d.Observe(a, r)
 	}
 	now = time.Now()
 	a.share.came(r, a.claim.Attempt > 1, now)

@@ -48,7 +48,7 @@ func TestWhatGoesOverTheWire(t *testing.T) {
 		}
 		var observed []string
 		d := w.deps()
-		d.Observe = func(api string, r wechat.Result) { observed = append(observed, api+" "+r.Class.String()) }
+		d.Observe = func(a *Attempt, r wechat.Result) { observed = append(observed, a.API()+" "+r.Class.String()) }
 		if _, err := New(d).Run(t.Context(), a); err != nil {
 			t.Fatal(err)
 		}

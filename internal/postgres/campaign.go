@@ -136,8 +136,10 @@ func named(name string, list []Campaign) (Campaign, error) {
 // A CampaignFilter says which campaigns are meant; the zero value means all.
 type CampaignFilter struct {
 	Account string
+	Name    string
 	States  []campaign.State
-	Limit   int // the youngest; 0: 1000
+	Before  message.ID // only those that stand behind it in the list
+	Limit   int        // the youngest; 0: 1000
 }
 
 // Campaigns lists campaigns, the youngest first.
@@ -149,7 +151,8 @@ func (s *Store) Campaigns(ctx context.Context, f CampaignFilter) ([]Campaign, er
 		f.States = campaign.States()
 	}
 	return s.campaigns(ctx, `WHERE c.state = ANY ($1) AND ($2 = '' OR c.account IN (SELECT id FROM account WHERE $2 IN (name, appid)))
-		ORDER BY c.created_at DESC, c.id DESC LIMIT $3`, stateTexts(f.States), f.Account, f.Limit)
+		AND ($3 = '' OR c.name = $3) AND ($4::uuid = '00000000-0000-0000-0000-000000000000' OR (c.created_at, c.id) < (SELECT created_at, id FROM campaign WHERE id = $4))
+		ORDER BY c.created_at DESC, c.id DESC LIMIT $5`, stateTexts(f.States), f.Account, f.Name, [16]byte(f.Before), f.Limit)
 }
 
 func stateTexts(states []campaign.State) []string {
@@ -206,7 +209,7 @@ func moveCampaign(ctx context.Context, tx pgx.Tx, id message.ID, v campaign.Verb
 }
 
 // resumeCampaign lets a paused campaign go on where it was: with its open firing, or waiting for its next tick. A
-// canary has been looked at.
+// canary that was sent has been looked at; one that was paused before is still to come.
 func resumeCampaign(ctx context.Context, tx pgx.Tx, id message.ID) (campaign.State, error) {
 	var open bool
 	if err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM firing WHERE campaign = $1 AND ended_at IS NULL)`, [16]byte(id)).Scan(&open); err != nil {
@@ -215,7 +218,10 @@ func resumeCampaign(ctx context.Context, tx pgx.Tx, id message.ID) (campaign.Sta
 	if !open {
 		return campaign.Scheduled, setCampaign(ctx, tx, id, campaign.Scheduled, "")
 	}
-	if _, err := tx.Exec(ctx, `UPDATE firing SET canary = false WHERE campaign = $1 AND ended_at IS NULL AND canary`, [16]byte(id)); err != nil {
+	_, err := tx.Exec(ctx, `
+		UPDATE firing f SET canary = false FROM campaign c JOIN chunk k ON k.no = 0
+		WHERE c.id = $1 AND f.campaign = c.id AND f.ended_at IS NULL AND f.canary AND k.firing = f.id AND (k.state = 'done' OR k.state = 'settling' AND c.kind <> 'mass')`, [16]byte(id))
+	if err != nil {
 		return "", err
 	}
 	return campaign.Running, setCampaign(ctx, tx, id, campaign.Running, "")

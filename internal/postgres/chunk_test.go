@@ -276,6 +276,65 @@ func TestACanaryGoesFirst(t *testing.T) {
 	}
 }
 
+func TestACanaryThatWasPausedIsStillToCome(t *testing.T) {
+	b := setup(t)
+	id, _ := b.started(50, func(s *campaign.Spec) { s.Canary = 5 })
+	run := b.take(b.queue(id, 1)[0])
+	move := func(v campaign.Verb) {
+		t.Helper()
+		_, err := b.store.MoveCampaign(b.ctx, id, v, "")
+		b.ok(err)
+	}
+	move(campaign.Pause)
+	b.ok(b.store.GiveBackChunk(b.ctx, run))
+	move(campaign.Resume)
+	o := b.open(id)
+	if !o.Canary {
+		t.Fatal("after a pause in its midst the canary is over, and nobody has looked at it")
+	}
+	again := b.queue(id, 9)
+	if len(again) != 1 || again[0].No != 0 {
+		t.Fatalf("queued %+v, want the canary alone", again)
+	}
+	b.ok(b.store.EndChunk(b.ctx, b.take(again[0]), nil))
+	if done, err := b.store.CanaryDone(b.ctx, o); !done || err != nil {
+		t.Fatalf("not done: %v, %v", done, err)
+	}
+	move(campaign.Resume)
+	if b.open(id).Canary {
+		t.Error("after the look the rest does not go")
+	}
+}
+
+func TestACancelEndsWhatIsOnItsWayToAWorker(t *testing.T) {
+	b := setup(t)
+	c := b.committer(CommitterOptions{})
+	id, _ := b.started(3, nil)
+	run := b.take(b.queue(id, 1)[0])
+	var letters []*message.Message
+	for _, r := range b.recipients(run) {
+		m := letter(run, r)
+		letters = append(letters, m)
+		b.settle(c, m, b.claim(c, m, message.ID{}), outcome.Outcome{Status: outcome.Parked, Reason: outcome.Backoff, Until: time.Now().Add(-time.Second)}, Effects{})
+	}
+	b.ok(b.store.EndChunk(b.ctx, run, nil))
+	parcels := b.release(2, time.Now()) // and Redis loses them
+	if len(parcels) == 0 {
+		t.Fatal("nothing was released")
+	}
+	_, err := b.store.MoveCampaign(b.ctx, id, campaign.Cancel, "")
+	b.ok(err)
+	b.ok(b.store.SettleChunks(b.ctx, b.open(id), 10))
+	for _, m := range letters {
+		b.wantState(m.ID, outcome.Cancelled, outcome.ReasonCancelled)
+	}
+	for _, p := range parcels {
+		if claim := b.claim(c, p.Messages[0], p.ID); claim.OK {
+			t.Errorf("a message of the cancelled campaign is claimed: %+v", claim)
+		}
+	}
+}
+
 func TestAScheduledCampaignWaitsForItsNextTick(t *testing.T) {
 	b := setup(t)
 	id := b.draft(nil)

@@ -151,7 +151,7 @@ func (s *Store) FreeChunks(ctx context.Context, f OpenFiring) (freed int, err er
 }
 
 // SettleChunks closes chunks of a firing, at most limit, whose recipients are all messages that have ended, and
-// counts them. Where the campaign was cancelled, what is parked ends so.
+// counts them. Where the campaign was cancelled, what nobody has claimed ends so.
 func (s *Store) SettleChunks(ctx context.Context, f OpenFiring, limit int) error {
 	rows, err := s.pool.Query(ctx, `SELECT no, fence, first, last FROM chunk
 		WHERE firing = $1 AND state IN ('queued', 'running', 'settling') AND state = 'settling' ORDER BY until LIMIT $2`, f.ID, limit)
@@ -175,7 +175,7 @@ func (s *Store) SettleChunks(ctx context.Context, f OpenFiring, limit int) error
 
 func (s *Store) settleChunk(ctx context.Context, c Chunk, cancelled bool) error {
 	if cancelled {
-		if err := s.cancelParked(ctx, c); err != nil {
+		if err := s.cancelUnclaimed(ctx, c); err != nil {
 			return err
 		}
 	}
@@ -191,18 +191,15 @@ func (s *Store) settleChunk(ctx context.Context, c Chunk, cancelled bool) error 
 	return err
 }
 
-// cancelParked ends those of the chunk's messages that are parked. One that may have been sent ends unknown.
-func (s *Store) cancelParked(ctx context.Context, c Chunk) error {
+// cancelUnclaimed ends those of the chunk's messages that nobody has claimed: what is parked, and what was released and
+// is on its way to a worker, whose claim is refused then. One that may have been sent ends unknown.
+func (s *Store) cancelUnclaimed(ctx context.Context, c Chunk) error {
 	from, to := campaign.IDRange(c.StartedAt, c.First, c.Last)
 	return s.inTx(ctx, func(tx pgx.Tx) error {
 		// The list first, then the messages: the order in which the releaser locks them.
-		rows, err := tx.Query(ctx, `DELETE FROM parked p USING message m
-			WHERE p.id >= $1 AND p.id <= $2 AND m.id = p.id AND m.firing = $3 RETURNING p.id`, [16]byte(from), [16]byte(to), c.Firing)
+		_, err := tx.Exec(ctx, `DELETE FROM parked p USING message m
+			WHERE p.id >= $1 AND p.id <= $2 AND m.id = p.id AND m.firing = $3`, [16]byte(from), [16]byte(to), c.Firing)
 		if err != nil {
-			return err
-		}
-		ids, err := pgx.CollectRows(rows, pgx.RowTo[[16]byte])
-		if err != nil || len(ids) == 0 {
 			return err
 		}
 		_, err = tx.Exec(ctx, `
@@ -210,8 +207,9 @@ func (s *Store) cancelParked(ctx context.Context, c Chunk) error {
 				UPDATE message SET finished_at = now(),
 					state = CASE WHEN doubt THEN 'unknown' ELSE 'cancelled'::message_state END,
 					reason = CASE WHEN doubt THEN 'in_doubt' ELSE 'cancelled'::message_reason END
-				WHERE id = ANY ($1::uuid[]) AND state = 'parked' RETURNING id, claim, state, reason)
-			INSERT INTO event (message_id, claim, state, reason, note) SELECT id, claim, state, reason, 'its campaign was cancelled' FROM ended`, ids)
+				WHERE id >= $1 AND id <= $2 AND firing = $3 AND state IN ('accepted', 'parked') RETURNING id, claim, state, reason)
+			INSERT INTO event (message_id, claim, state, reason, note) SELECT id, claim, state, reason, 'its campaign was cancelled' FROM ended`,
+			[16]byte(from), [16]byte(to), c.Firing)
 		return err
 	})
 }

@@ -138,6 +138,9 @@ func SortedTally(t Tally) []string {
 // ErrNothingToRetry says that no message of the last firing ended so.
 var ErrNothingToRetry = errors.New("no recipient of the last firing failed so")
 
+// ErrFiringOpen says that the last firing has not ended. Who fails behind a retry would be out of the next one's reach.
+var ErrFiringOpen = errors.New("its last firing has not ended, and more may fail; wait for its end")
+
 // RetryFailed makes a new firing of those recipients of the last one whose messages ended in one of the states, and,
 // where reasons are given, for one of these. The campaign runs again. Each gets a new message: failed ones surely
 // did not arrive.
@@ -195,27 +198,35 @@ func (s *Store) CountFailed(ctx context.Context, id message.ID, states, reasons 
 }
 
 func lastFiring(ctx context.Context, tx pgx.Tx, id message.ID) (f Firing, err error) {
-	err = tx.QueryRow(ctx, `SELECT id, audience, started_at FROM firing WHERE campaign = $1 ORDER BY id DESC LIMIT 1`, [16]byte(id)).
-		Scan(&f.ID, &f.Audience, &f.StartedAt)
-	if errors.Is(err, pgx.ErrNoRows) {
+	f.Campaign = id
+	var open bool
+	err = tx.QueryRow(ctx, `SELECT id, audience, started_at, ended_at IS NULL FROM firing WHERE campaign = $1 ORDER BY id DESC LIMIT 1`, [16]byte(id)).
+		Scan(&f.ID, &f.Audience, &f.StartedAt, &open)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
 		err = ErrNothingToRetry
+	case err == nil && open:
+		err = ErrFiringOpen
 	}
 	return f, err
 }
 
-// failedRecipients are the recipients r of messages m that ended so.
+// failedRecipients are the recipients r of messages m that ended so, but for those whose fallback may have arrived.
 const failedRecipients = `
 	FROM message m JOIN recipient r ON r.audience = @of AND r.n BETWEEN m.n AND CASE WHEN m.kind = 'mass'
 		THEN (SELECT k.last FROM chunk k WHERE k.firing = @firing AND k.first = m.n) ELSE m.n END
 	WHERE m.id >= @from AND m.id <= @to AND m.firing = @firing AND m.state = ANY (@states::text[]::message_state[])
-		AND (cardinality(@reasons::text[]) = 0 OR m.reason = ANY (@reasons::text[]::message_reason[]))`
+		AND (cardinality(@reasons::text[]) = 0 OR m.reason = ANY (@reasons::text[]::message_reason[]))
+		AND NOT ((SELECT spec -> 'fallback' IS NOT NULL FROM campaign WHERE id = @campaign) AND EXISTS (
+			SELECT FROM message_body b JOIN message i ON i.id = b.id
+			WHERE b.recipient = r.openid AND b.parent = m.id AND b.id >= @from AND i.id >= @from AND i.state NOT IN ('failed', 'skipped', 'expired', 'cancelled')))`
 
 func failedArgs(f Firing, states, reasons []string) pgx.NamedArgs {
 	if reasons == nil {
 		reasons = []string{}
 	}
 	from, to := campaign.IDRange(f.StartedAt, 1, math.MaxInt32)
-	return pgx.NamedArgs{"of": f.Audience, "from": [16]byte(from), "to": [16]byte(to), "firing": f.ID, "states": states, "reasons": reasons}
+	return pgx.NamedArgs{"campaign": [16]byte(f.Campaign), "of": f.Audience, "from": [16]byte(from), "to": [16]byte(to), "firing": f.ID, "states": states, "reasons": reasons}
 }
 
 // audienceOfFailed writes down a new audience, and says which.

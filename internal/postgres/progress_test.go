@@ -3,8 +3,10 @@ package postgres
 import (
 	"bytes"
 	"encoding/csv"
+	"encoding/json"
 	"errors"
 	"maps"
+	"slices"
 	"testing"
 	"time"
 
@@ -98,5 +100,41 @@ func TestProgressRetryAndExport(t *testing.T) {
 	}
 	if want := (Tally{"sent": 671, "failed": 335}); !maps.Equal(got, want) {
 		t.Errorf("the export counts %v, want %v", got, want)
+	}
+}
+
+func TestARetrySparesWhomTheFallbackReached(t *testing.T) {
+	b := setup(t)
+	c := b.committer(CommitterOptions{})
+	id, _ := b.started(3, func(s *campaign.Spec) {
+		s.Kind, s.Body = message.Custom, json.RawMessage(`{"msgtype":"text","text":{"content":"hi"}}`)
+		s.Fallback = json.RawMessage(`{"kind":"template","template":{"template_id":"T1","data":{}}}`)
+	})
+	run := b.take(b.queue(id, 1)[0])
+	closed := outcome.Outcome{Status: outcome.Failed, Reason: outcome.RefusedRecipient, ErrCode: 45015}
+	for _, r := range b.recipients(run) {
+		m, e := letter(run, r), Effects{}
+		if r.N > 1 {
+			e.Fallback = newMessage()
+		}
+		b.settle(c, m, b.claim(c, m, message.ID{}), closed, e)
+	}
+	if _, err := b.store.RetryFailed(b.ctx, id, []string{"failed"}, nil, time.Now()); !errors.Is(err, ErrFiringOpen) {
+		t.Errorf("retry of a firing that has not ended: %v", err)
+	}
+	b.ok(b.store.EndChunk(b.ctx, run, Tally{"failed refused_recipient": 3}))
+	if ended, err := b.store.EndFiring(b.ctx, OpenFiring{Firing: b.firing(id)}); !ended || err != nil {
+		t.Fatalf("ended %v, %v", ended, err)
+	}
+	// Of the two fallbacks one did not arrive either.
+	_, err := b.store.pool.Exec(b.ctx, `UPDATE message SET state = 'failed', finished_at = now() WHERE id = (SELECT id FROM message_body WHERE parent IS NOT NULL AND recipient LIKE '%2')`)
+	b.ok(err)
+	if n, err := b.store.CountFailed(b.ctx, id, []string{"failed"}, nil); n != 2 || err != nil {
+		t.Errorf("%d recipients would be tried again, %v, want 2: the third has a fallback on its way", n, err)
+	}
+	f, err := b.store.RetryFailed(b.ctx, id, []string{"failed"}, nil, time.Now())
+	b.ok(err)
+	if got := b.strings(`SELECT openid FROM recipient WHERE audience = $1 ORDER BY n`, f.Audience); !slices.Equal(got, []string{"oAudience0000000000000000001", "oAudience0000000000000000002"}) {
+		t.Errorf("the retry goes to %q", got)
 	}
 }

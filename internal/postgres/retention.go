@@ -20,7 +20,8 @@ const live = `('accepted', 'parked', 'sending')`
 const expiredRows = 10_000
 
 // DropExpired forgets the days that ended longer than keep ago: it drops their partitions of message, body and
-// event together, unless a message of that day is still live, and says which days went. What has no partition of
+// event together, unless a message of that day is still live or a firing that began then has not ended (its rows say
+// who has his message), and says which days went. What has no partition of
 // its own (rows of ids out of range, rejected tasks, mass calls, pods long dead, months of mass counts) it deletes a
 // batch at a time: call it again and again.
 //
@@ -77,9 +78,14 @@ func (s *Store) expiredDays(ctx context.Context, t time.Time) ([]string, error) 
 }
 
 func (s *Store) dropDay(ctx context.Context, day string) (gone bool, err error) {
-	hasLive := `SELECT EXISTS (SELECT FROM message_` + day + ` WHERE state IN ` + live + `)`
+	began, err := time.ParseInLocation("20060102", day, message.Beijing(time.Time{}).Location())
+	if err != nil {
+		return false, err
+	}
+	hasLive := `SELECT EXISTS (SELECT FROM message_` + day + ` WHERE state IN ` + live + `)
+		OR EXISTS (SELECT FROM firing WHERE ended_at IS NULL AND started_at >= $1 AND started_at < $2)`
 	var alive bool
-	if err := s.pool.QueryRow(ctx, hasLive).Scan(&alive); err != nil || alive {
+	if err := s.pool.QueryRow(ctx, hasLive, began, message.NextDay(began)).Scan(&alive); err != nil || alive {
 		return false, err
 	}
 	err = s.inTx(ctx, func(tx pgx.Tx) error {
@@ -99,7 +105,7 @@ func (s *Store) dropDay(ctx context.Context, day string) (gone bool, err error) 
 		}
 		// Nothing live can have come since: a message is never born into a day that is over. An operator's replay
 		// could, so look once more, under the lock.
-		if err := tx.QueryRow(ctx, hasLive).Scan(&alive); err != nil || alive {
+		if err := tx.QueryRow(ctx, hasLive, began, message.NextDay(began)).Scan(&alive); err != nil || alive {
 			return err
 		}
 		for _, p := range partitioned {
@@ -144,7 +150,8 @@ func (s *Store) deleteExpired(ctx context.Context, now time.Time, keep time.Dura
 		args []any
 	}{
 		{`WITH old AS (DELETE FROM message_default WHERE id IN (
-				SELECT id FROM message_default WHERE id < $1 AND state NOT IN ` + live + ` ORDER BY id LIMIT $2) RETURNING id),
+				SELECT id FROM message_default WHERE id < $1 AND state NOT IN ` + live + `
+					AND firing NOT IN (SELECT id FROM firing WHERE ended_at IS NULL) ORDER BY id LIMIT $2) RETURNING id),
 			bodies AS (DELETE FROM message_body_default b USING old WHERE b.id = old.id)
 			DELETE FROM event_default e USING old WHERE e.message_id = old.id`, []any{bound, expiredRows}},
 		{
@@ -158,6 +165,9 @@ func (s *Store) deleteExpired(ctx context.Context, now time.Time, keep time.Dura
 		// Of campaigns that have ended: whom they went to, and how. The campaigns stay.
 		{`UPDATE audience SET state = 'dropped' WHERE state <> 'dropped' AND campaign IN (
 			SELECT id FROM campaign WHERE state IN ('done', 'cancelled', 'failed') AND changed_at < $1)`, []any{before}},
+		// Of those that go on, the audiences that no other firing goes to.
+		{`UPDATE audience a SET state = 'dropped' WHERE a.state = 'ready' AND (a.tick IS NOT NULL OR a.source LIKE '` + retrySource + `%') AND (
+			SELECT max(coalesce(f.ended_at, 'infinity')) FROM firing f WHERE f.campaign = a.campaign AND f.audience = a.id) < $1`, []any{before}},
 		{`DELETE FROM recipient WHERE (audience, n) IN (
 			SELECT r.audience, r.n FROM audience a JOIN recipient r ON r.audience = a.id WHERE a.state = 'dropped' LIMIT $1)`, []any{expiredRows}},
 		{`DELETE FROM chunk WHERE (firing, no) IN (

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hongyan-dispatch/hongyan/internal/campaign"
 	"github.com/hongyan-dispatch/hongyan/message"
 	"github.com/hongyan-dispatch/hongyan/outcome"
 )
@@ -200,4 +201,52 @@ func TestEndedCampaignsForgetTheirPeople(t *testing.T) {
 		t.Errorf("%d chunks are left, want the running campaign's", n)
 	}
 	b.wantCampaign(old, "done", "")
+}
+
+func TestADayStaysWhileItsFiringIsOpen(t *testing.T) {
+	b := setup(t)
+	c := b.committer(CommitterOptions{})
+	const month = 30 * 24 * time.Hour
+	id, _ := b.started(2, nil)
+	run := b.take(b.queue(id, 1)[0])
+	m := letter(run, b.recipients(run)[0])
+	b.settle(c, m, b.claim(c, m, message.ID{}), sent(1), Effects{})
+	b.ok(b.store.GiveBackChunk(b.ctx, run)) // and it is paused for two months
+	_, err := b.store.DropExpired(b.ctx, time.Now().Add(2*month), month)
+	b.ok(err)
+	if left := b.recipients(b.take(b.queue(id, 1)[0])); len(left) != 1 || left[0].N != 2 {
+		t.Errorf("behind the pause it goes to %+v, want recipient 2, who has got nothing yet", left)
+	}
+}
+
+func TestFetchedAudiencesGoWithTheirFirings(t *testing.T) {
+	b := setup(t)
+	const month = 30 * 24 * time.Hour
+	id := b.draft(func(s *campaign.Spec) { s.Audience = campaign.Source{Kind: campaign.FromFollowers} })
+	ticks := []time.Time{time.Now().Truncate(time.Second), time.Now().Add(time.Hour).Truncate(time.Second)}
+	_, err := b.store.StartCampaign(b.ctx, id, ticks[0].Add(-time.Hour), ticks[0])
+	b.ok(err)
+	for i, tick := range ticks {
+		a := b.audience(id, 3)
+		_, err := b.store.pool.Exec(b.ctx, `UPDATE audience SET tick = $2 WHERE id = $1`, a, tick)
+		b.ok(err)
+		_, _, err = b.store.Fire(b.ctx, id, tick, a)
+		b.ok(err)
+		b.ok(b.store.Ticked(b.ctx, id, tick, tick.Add(time.Hour)))
+		if i == 0 {
+			run := b.take(b.queue(id, 1)[0])
+			o := b.open(id)
+			b.ok(b.store.EndChunk(b.ctx, run, Tally{"sent": 3}))
+			_, err = b.store.EndFiring(b.ctx, o)
+			b.ok(err)
+		}
+	}
+	b.ok(b.store.deleteExpired(b.ctx, time.Now(), month))
+	if n := b.count(`SELECT count(*) FROM recipient`); n != 6 {
+		t.Errorf("%d recipients before their time is over, want 6", n)
+	}
+	b.ok(b.store.deleteExpired(b.ctx, time.Now().Add(month+time.Hour), month))
+	if n := b.count(`SELECT count(*) FROM recipient`); n != 3 {
+		t.Errorf("%d recipients are left of a campaign that goes on, want the 3 of its open firing", n)
+	}
 }

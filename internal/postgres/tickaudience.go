@@ -40,6 +40,19 @@ func (s *Store) ReadyAudience(ctx context.Context, id message.ID, tick time.Time
 	return list[0].ID, nil
 }
 
+// BegunTick is the first tick after an instant whose audience somebody has begun to fetch; zero: none.
+func (s *Store) BegunTick(ctx context.Context, id message.ID, after time.Time) (time.Time, error) {
+	var tick *time.Time
+	err := s.pool.QueryRow(ctx, `SELECT min(tick) FROM audience WHERE campaign = $1 AND tick > $2 AND state <> 'dropped'`, [16]byte(id), after).Scan(&tick)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("look for an audience that is fetched: %w", err)
+	}
+	if tick == nil {
+		return time.Time{}, nil
+	}
+	return *tick, nil
+}
+
 // RestartAudience empties an audience that cannot be gone on with, for another try.
 func (s *Store) RestartAudience(ctx context.Context, a *Audience, columns []string) error {
 	if err := s.deleteRecipients(ctx, a.ID); err != nil {

@@ -2,6 +2,7 @@ package report
 
 import (
 	"context"
+	"math"
 	"time"
 
 	"github.com/hongyan-dispatch/hongyan/internal/ratelimit"
@@ -32,6 +33,23 @@ func (s Source) Usage(ctx context.Context, a Account, api string) (ratelimit.Usa
 // Window reads whether a user may be answered.
 func (s Source) Window(ctx context.Context, a Account, user message.OpenID, now time.Time) (window.View, error) {
 	return look(ctx, s.Redis, a, user, now)
+}
+
+// Room is what an account's quota leaves to campaigns.
+type Room struct {
+	LeftToday int64 // of today's calls
+	PerDay    int64
+	Reserve   int64 // of a day's calls, kept for urgent messages
+	PerSecond float64
+}
+
+// RoomOf is the room behind the limits, where so many of today's calls are left.
+func RoomOf(l ratelimit.Limits, left int64) Room {
+	margin := int64(math.Ceil(l.Margin * float64(l.PerDay)))
+	return Room{
+		LeftToday: left - margin, PerDay: l.PerDay - margin, Reserve: int64(l.UrgentDay * float64(l.PerDay)),
+		PerSecond: l.PerSecond * (1 - l.UrgentPace),
+	}
 }
 
 // UsedUpAt is when the day's calls will be used up, if they go on as they went today; zero: not before the day ends.

@@ -33,6 +33,7 @@ func Decode(t *asynq.Task) (*message.Parcel, error) {
 	if w := t.ResultWriter(); w != nil && w.TaskID() != p.ID.String() {
 		return nil, rejected("the parcel's id is not the task's")
 	}
+	p.Traceparent = t.Headers()[headerTraceparent] // whoever links to it reads it with care
 	return p, nil
 }
 

@@ -19,8 +19,14 @@ func Encode(p *message.Parcel) (*asynq.Task, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode parcel %s: %w", p.ID, err)
 	}
+	if p.Traceparent != "" {
+		return asynq.NewTaskWithHeaders(TypeSend, payload, map[string]string{headerTraceparent: p.Traceparent}, Options(p)...), nil
+	}
 	return asynq.NewTask(TypeSend, payload, Options(p)...), nil
 }
+
+// headerTraceparent is the task's header of W3C's trace context.
+const headerTraceparent = "traceparent"
 
 func encode(p *message.Parcel) ([]byte, error) {
 	kind, lane := slices.Index(kindCodes, p.Kind), slices.Index(laneCodes, p.Lane)

@@ -30,6 +30,10 @@ const asynqQueues = "asynq:queues"
 // given a connection that writes down its commands instead of sending them. So task and script stay
 // asynq's own, whatever version of it is linked.
 type Enqueuer struct {
+	// Trace, optional, is told of each parcel that is about to go. It may give the parcel a Traceparent, and is told by what it
+	// returns, if that is not nil, when the parcel has gone or not.
+	Trace func(*message.Parcel) func(error)
+
 	rdb          redis.UniversalClient
 	script       *redis.Script // asynq's enqueue
 	alreadyThere atomic.Int64
@@ -52,7 +56,20 @@ func NewEnqueuer(rdb redis.UniversalClient) (*Enqueuer, error) {
 // that is still there counts as put: its id is the task's, and it never changes. An error leaves open
 // whether Redis has the parcel, unless it is about the parcel itself; to enqueue it again is safe.
 func (e *Enqueuer) Enqueue(ctx context.Context, parcels []*message.Parcel) []error {
-	return e.enqueue(ctx, len(parcels), func(i int) (*asynq.Task, error) { return Encode(parcels[i]) })
+	if e.Trace == nil {
+		return e.enqueue(ctx, len(parcels), func(i int) (*asynq.Task, error) { return Encode(parcels[i]) })
+	}
+	gone := make([]func(error), len(parcels))
+	errs := e.enqueue(ctx, len(parcels), func(i int) (*asynq.Task, error) {
+		gone[i] = e.Trace(parcels[i])
+		return Encode(parcels[i])
+	})
+	for i, err := range errs {
+		if gone[i] != nil {
+			gone[i](err)
+		}
+	}
+	return errs
 }
 
 // EnqueueChunks puts chunks into their queues, as Enqueue does parcels.

@@ -129,7 +129,7 @@ func (h *Handler) each(ctx context.Context, parcel *message.Parcel) error {
 		wg.Add(1)
 		job := func() {
 			defer wg.Done()
-			if err := h.one(ctx, parcel.ID, m); err != nil {
+			if err := h.one(ctx, parcel, m); err != nil {
 				once.Do(func() { first = err })
 			}
 		}
@@ -152,12 +152,12 @@ func (h *Handler) cut(err error) error {
 	return err
 }
 
-func (h *Handler) one(ctx context.Context, parcel message.ID, m *message.Message) error {
+func (h *Handler) one(ctx context.Context, parcel *message.Parcel, m *message.Message) error {
 	if h.draining() {
 		return ErrDraining
 	}
 	start := time.Now()
-	a := &pipeline.Attempt{Message: m, Parcel: parcel, Now: start}
+	a := &pipeline.Attempt{Message: m, Parcel: parcel.ID, Traceparent: parcel.Traceparent, Now: start}
 	o, err := h.decide(ctx, a)
 	if err != nil {
 		return h.cut(err)
@@ -175,6 +175,7 @@ func (h *Handler) one(ctx context.Context, parcel message.ID, m *message.Message
 
 // settle writes the outcome, before the parcel may be acknowledged.
 func (h *Handler) settle(ctx context.Context, a *pipeline.Attempt, o outcome.Outcome) error {
+	a.Settling = time.Now()
 	if !fault.Has(fault.SettleFirst) {
 		time.AfterFunc(fault.Lag, func() { _ = h.Ledger.Settle(ctx, a, o) })
 		return nil

@@ -1,0 +1,68 @@
+package app
+
+import (
+	"testing"
+	"time"
+
+	"github.com/hongyan-dispatch/hongyan/internal/campaign"
+	"github.com/hongyan-dispatch/hongyan/internal/postgres"
+	"github.com/hongyan-dispatch/hongyan/message"
+)
+
+func TestATickWaitsForItsAudience(t *testing.T) {
+	for catchUp, more := range map[string]bool{campaign.CatchUpSkip: false, campaign.CatchUpOnce: true} {
+		t.Run(catchUp, func(t *testing.T) {
+			w := newWard(t)
+			ctx := t.Context()
+			ok := func(err error) {
+				t.Helper()
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			spec, err := campaign.ParseSpec([]byte("name: news\naccount: shop\nkind: template\ntemplate: {template_id: T1, data: {thing1: {value: hi}}}\n" +
+				"audience: {followers: true}\nschedule: {cron: \"*/7 * * * *\", catch_up: " + catchUp + "}\n"))
+			ok(err)
+			id := message.NewID(time.Now())
+			ok(w.store.CreateCampaign(ctx, spec, id))
+			tick := time.Date(2026, 11, 28, 10, 7, 0, 0, time.UTC)
+			_, err = w.store.StartCampaign(ctx, id, tick.Add(-time.Minute), tick)
+			ok(err)
+			r := &campaignRows{store: w.store}
+			due := func(now time.Time, want ...time.Time) {
+				t.Helper()
+				list, err := r.Due(ctx, now)
+				ok(err)
+				if len(list) != 1 || len(list[0].Ticks) != len(want) || len(want) > 0 && !list[0].Ticks[0].Equal(want[0]) {
+					t.Fatalf("at %v due is %+v, want %v", now, list, want)
+				}
+				ok(r.Ticked(ctx, list[0]))
+			}
+
+			// Its fetch takes more than an hour.
+			a, err := w.store.TickAudience(ctx, id, tick, "followers", nil)
+			ok(err)
+			late := tick.Add(80 * time.Minute)
+			if ticks, last, err := ticksOf(ctx, w.store, only(t, w, late), late); err != nil || len(ticks) != 1 || !ticks[0].Equal(tick) || !last.Equal(tick) {
+				t.Fatalf("ticks %v up to %v, %v, want %v alone, whose audience is on its way", ticks, last, err, tick)
+			}
+			ok(w.store.FinishAudience(ctx, &a))
+			due(late, tick)
+			if !more {
+				due(late) // those in between were missed
+				return
+			}
+			due(late, tick.Add(74*time.Minute))
+		})
+	}
+}
+
+// only is the one campaign that is due.
+func only(t *testing.T, w *ward, now time.Time) postgres.Campaign {
+	t.Helper()
+	list, err := w.store.DueCampaigns(t.Context(), now)
+	if err != nil || len(list) != 1 {
+		t.Fatalf("due are %v, %v, want one", list, err)
+	}
+	return list[0]
+}
