@@ -142,7 +142,7 @@ func valueOf(v attribute.Value) *common.AnyValue {
 	case attribute.FLOAT64:
 		return &common.AnyValue{Value: &common.AnyValue_DoubleValue{DoubleValue: v.AsFloat64()}}
 	default:
-		return &common.AnyValue{Value: &common.AnyValue_StringValue{StringValue: v.Emit()}}
+		return &common.AnyValue{Value: &common.AnyValue_StringValue{StringValue: v.String()}}
 	}
 }
 
