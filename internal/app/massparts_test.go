@@ -59,6 +59,18 @@ func (w *ward) feedParts(r *campaignRows, n int) {
 			w.Fatalf("queued %v, %v: parts of a mass send are no chunks of the queue", chunks, err)
 		}
 	}
+	w.settle()
+}
+
+// settle is the settler's turns until it finds no more.
+func (w *ward) settle() {
+	w.Helper()
+	for more := true; more; {
+		var err error
+		if more, err = (settling{w.store}).Settle(w.Context()); err != nil {
+			w.Fatal(err)
+		}
+	}
 }
 
 func (w *ward) states(id message.ID) (list []string) {

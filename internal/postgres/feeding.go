@@ -151,44 +151,48 @@ func (s *Store) FreeChunks(ctx context.Context, f OpenFiring) (freed int, err er
 }
 
 // SettleChunks closes chunks of a firing, at most limit, whose recipients are all messages that have ended, and
-// counts them. Where the campaign was cancelled, what nobody has claimed ends so.
-func (s *Store) SettleChunks(ctx context.Context, f OpenFiring, limit int) error {
+// counts them. Where the campaign was cancelled, what nobody has claimed ends so. It says how many chunks it closed.
+func (s *Store) SettleChunks(ctx context.Context, f OpenFiring, limit int) (closed int, err error) {
 	rows, err := s.pool.Query(ctx, `SELECT no, fence, first, last FROM chunk
 		WHERE firing = $1 AND state IN ('queued', 'running', 'settling') AND state = 'settling' ORDER BY until LIMIT $2`, f.ID, limit)
 	if err != nil {
-		return fmt.Errorf("settle chunks: %w", err)
+		return 0, fmt.Errorf("settle chunks: %w", err)
 	}
 	chunks, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (Chunk, error) {
 		c := Chunk{Firing: f.ID, StartedAt: f.StartedAt}
 		return c, row.Scan(&c.No, &c.Fence, &c.First, &c.Last)
 	})
 	if err != nil {
-		return fmt.Errorf("settle chunks: %w", err)
+		return 0, fmt.Errorf("settle chunks: %w", err)
 	}
 	for _, c := range chunks {
-		if err := s.settleChunk(ctx, c, f.Of.State.Ended()); err != nil {
-			return fmt.Errorf("settle chunk %d of firing %d: %w", c.No, c.Firing, err)
+		done, err := s.settleChunk(ctx, c, f.Of.State.Ended())
+		if err != nil {
+			return closed, fmt.Errorf("settle chunk %d of firing %d: %w", c.No, c.Firing, err)
+		}
+		if done {
+			closed++
 		}
 	}
-	return nil
+	return closed, nil
 }
 
-func (s *Store) settleChunk(ctx context.Context, c Chunk, cancelled bool) error {
+func (s *Store) settleChunk(ctx context.Context, c Chunk, cancelled bool) (done bool, err error) {
 	if cancelled {
 		if err := s.cancelUnclaimed(ctx, c); err != nil {
-			return err
+			return false, err
 		}
 	}
 	tally, live, err := s.tally(ctx, c)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if live > 0 { // to the end of the line
 		_, err = s.pool.Exec(ctx, `UPDATE chunk SET until = now(), tally = $3 WHERE firing = $1 AND no = $2 AND state = 'settling'`, c.Firing, c.No, tally)
-		return err
+		return false, err
 	}
 	_, err = s.pool.Exec(ctx, `UPDATE chunk SET state = 'done', tally = $3 WHERE firing = $1 AND no = $2 AND state = 'settling'`, c.Firing, c.No, tally)
-	return err
+	return err == nil, err
 }
 
 // cancelUnclaimed ends those of the chunk's messages that nobody has claimed: what is parked, and what was released and

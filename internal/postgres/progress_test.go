@@ -62,7 +62,7 @@ func TestProgressRetryAndExport(t *testing.T) {
 		b.ok(b.store.EndChunk(b.ctx, run, nil))
 	}
 	o := b.open(id)
-	b.ok(b.store.SettleChunks(b.ctx, o, 10))
+	b.settleChunks(o)
 	if ended, err := b.store.EndFiring(b.ctx, o); !ended || err != nil {
 		t.Fatalf("ended %v, %v", ended, err)
 	}
