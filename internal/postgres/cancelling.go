@@ -51,35 +51,36 @@ func (s *Store) CancelWaiting(ctx context.Context, f OpenFiring, limit int) (n i
 // later ([Store.SettleChunks]): what that run has left may be on its way still.
 func (s *Store) cancelChunks(ctx context.Context, f OpenFiring, account int32, labels []byte, chunks []Chunk) error {
 	var ids [][16]byte
-	var ns, of, no, fence []int32
+	var no, fence, first, last []int32
 	for _, c := range chunks {
-		no, fence = append(no, c.No), append(fence, c.Fence)
+		no, fence, first, last = append(no, c.No), append(fence, c.Fence), append(first, c.First), append(last, c.Last)
 		for n := c.First; n <= c.Last; n++ {
-			ids, ns, of = append(ids, campaign.MessageID(f.StartedAt, f.ID, n)), append(ns, n), append(of, c.No)
+			ids = append(ids, campaign.MessageID(f.StartedAt, f.ID, n))
 		}
 	}
+	// Postgres does not know how many rows a WITH gives: a join of two of them would compare each with each.
 	_, err := s.pool.Exec(ctx, `
-		WITH letter AS (
-			SELECT i.id, i.n, i.no, r.openid FROM unnest(@ids::uuid[], @ns::int4[], @of::int4[]) AS i (id, n, no)
-			JOIN recipient r ON r.audience = @audience AND r.n BETWEEN @first AND @last AND r.n = i.n),
-		made AS (
+		WITH made AS (
 			INSERT INTO message (id, parcel, msgid, first_intent_at, intent_at, finished_at, account, kind, lane, state, reason, claim, pod, errcode, firing, n, attempt, doubt)
-			SELECT id, '00000000-0000-0000-0000-000000000000', 0, 'epoch', 'epoch', now(), @account, @kind::text::message_kind, @lane::text::message_lane,
-				'cancelled', 'cancelled', 0, 0, 0, @firing, n, 0, false FROM letter
-			ON CONFLICT (id) DO NOTHING RETURNING id),
+			SELECT (@ids::uuid[])[n - @from::int4 + 1], '00000000-0000-0000-0000-000000000000', 0, 'epoch', 'epoch', now(), @account, @kind::text::message_kind,
+				@lane::text::message_lane, 'cancelled', 'cancelled', 0, 0, 0, @firing, n, 0, false
+			FROM recipient WHERE audience = @audience AND n BETWEEN @from::int4 AND @to::int4
+			ON CONFLICT (id) DO NOTHING RETURNING id, n),
 		body AS (
-			INSERT INTO message_body (id, recipient, content, labels) SELECT id, openid, '{}', @labels::text::jsonb FROM made JOIN letter USING (id)
+			INSERT INTO message_body (id, recipient, content, labels)
+			SELECT m.id, r.openid, '{}', @labels::text::jsonb FROM made m JOIN recipient r ON r.audience = @audience AND r.n = m.n
 			ON CONFLICT (id) DO NOTHING),
 		told AS (
-			INSERT INTO event (message_id, claim, state, reason, note) SELECT id, 0, 'cancelled', 'cancelled', 'its campaign was cancelled' FROM made),
-		counted AS (SELECT no, count(*) AS n FROM made JOIN letter USING (id) GROUP BY no)
+			INSERT INTO event (message_id, claim, state, reason, note) SELECT id, 0, 'cancelled', 'cancelled', 'its campaign was cancelled' FROM made)
 		UPDATE chunk k SET fence = k.fence + 1,
-			state = CASE WHEN c.n = k.last - k.first + 1 THEN 'done' ELSE 'settling' END,
-			tally = CASE WHEN c.n = k.last - k.first + 1 THEN jsonb_build_object('cancelled cancelled', c.n) ELSE k.tally END
-		FROM unnest(@no::int4[], @fence::int4[]) AS w (no, fence) LEFT JOIN counted c USING (no)
-		WHERE k.firing = @firing AND k.no = w.no AND k.fence = w.fence AND k.state = 'waiting'`, pgx.NamedArgs{
-		"ids": ids, "ns": ns, "of": of, "no": no, "fence": fence, "audience": f.Audience, "first": ns[0], "last": ns[len(ns)-1],
-		"account": account, "kind": string(f.Of.Kind), "lane": string(message.Bulk), "firing": f.ID, "labels": labels,
+			state = CASE WHEN w.made = k.last - k.first + 1 THEN 'done' ELSE 'settling' END,
+			tally = CASE WHEN w.made = k.last - k.first + 1 THEN jsonb_build_object('cancelled cancelled', w.made) ELSE k.tally END
+		FROM (
+			SELECT no, fence, (SELECT count(*) FROM made WHERE n BETWEEN first AND last) AS made
+			FROM unnest(@no::int4[], @fence::int4[], @first::int4[], @last::int4[]) AS w (no, fence, first, last)) AS w
+		WHERE k.firing = @firing AND k.no = ANY (@no::int4[]) AND k.no = w.no AND k.fence = w.fence AND k.state = 'waiting'`, pgx.NamedArgs{
+		"ids": ids, "no": no, "fence": fence, "first": first, "last": last, "from": first[0], "to": last[len(last)-1],
+		"audience": f.Audience, "account": account, "kind": string(f.Of.Kind), "lane": string(message.Bulk), "firing": f.ID, "labels": labels,
 	})
 	return err
 }
