@@ -174,6 +174,8 @@ func campaignError(err error) error {
 		return ErrNothingToRetry
 	case errors.Is(err, postgres.ErrFiringOpen):
 		return known{err, ErrState}
+	case errors.Is(err, postgres.ErrNameTaken): // of one that had ended, and would run again
+		return known{fmt.Errorf("%w; wait until that one has ended", err), ErrState}
 	}
 	return err
 }

@@ -69,7 +69,15 @@ func (c *Client) CreateCampaign(ctx context.Context, spec []byte) (Campaign, err
 		return Campaign{}, err
 	}
 	id := message.NewID(time.Now())
-	if err := c.ledger.CreateCampaign(ctx, s, id); err != nil {
+	err = c.ledger.CreateCampaign(ctx, s, id)
+	if errors.Is(err, postgres.ErrNameTaken) { // a moment ago
+		other, err := c.ledger.Campaign(ctx, s.Name)
+		if err != nil && !errors.Is(err, postgres.ErrManyCampaigns) && !errors.Is(err, postgres.ErrNoCampaign) {
+			return Campaign{}, err
+		}
+		return Campaign{}, nameTaken(s, other)
+	}
+	if err != nil {
 		return Campaign{}, err
 	}
 	return c.Campaign(ctx, id.String())

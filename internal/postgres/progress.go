@@ -171,7 +171,7 @@ func (s *Store) RetryFailed(ctx context.Context, id message.ID, states, reasons 
 		return setCampaign(ctx, tx, id, campaign.Running, "")
 	})
 	if err != nil {
-		return f, fmt.Errorf("retry failed: %w", err)
+		return f, fmt.Errorf("retry failed: %w", nameTaken(err))
 	}
 	return f, nil
 }
