@@ -43,11 +43,12 @@ type campaignRows struct {
 	store *postgres.Store
 	rdb   redis.UniversalClient
 	queue *tasks.Enqueuer
+	due   rota
 	open  map[int32]postgres.OpenFiring // as last read
 }
 
 func (r *campaignRows) Due(ctx context.Context, now time.Time) ([]feed.Due, error) {
-	rows, err := r.store.DueCampaigns(ctx, now)
+	rows, err := r.due.look(ctx, r.store, now, false)
 	if err != nil {
 		return nil, err
 	}

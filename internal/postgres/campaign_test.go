@@ -246,10 +246,10 @@ func TestATickFiresOnce(t *testing.T) {
 	if state, err := b.store.StartCampaign(b.ctx, id, tick.Add(-time.Minute), tick); err != nil || state != campaign.Scheduled {
 		t.Fatalf("start: %s, %v", state, err)
 	}
-	if due, err := b.store.DueCampaigns(b.ctx, tick.Add(-time.Second)); err != nil || len(due) > 0 {
+	if due, err := b.store.DueCampaigns(b.ctx, tick.Add(-time.Second), DueFilter{}); err != nil || len(due) > 0 {
 		t.Fatalf("due before its tick: %v, %v", due, err)
 	}
-	due, err := b.store.DueCampaigns(b.ctx, tick)
+	due, err := b.store.DueCampaigns(b.ctx, tick, DueFilter{})
 	if err != nil || len(due) != 1 || due[0].ID != id {
 		t.Fatalf("due at its tick: %v, %v", due, err)
 	}
@@ -309,7 +309,7 @@ func TestFiveSchedulersFireAHundredTicksOnce(t *testing.T) {
 		return time.Time{}
 	}
 	schedule := func(now time.Time, dies func() bool) error {
-		due, err := b.store.DueCampaigns(b.ctx, now)
+		due, err := b.store.DueCampaigns(b.ctx, now, DueFilter{})
 		if err != nil {
 			return err
 		}
