@@ -139,7 +139,10 @@ func (c *Client) StartCampaign(ctx context.Context, idOrName string) (CampaignSt
 	if err := ready(row.Spec, youngest(audiences)); err != nil {
 		return "", err
 	}
-	now := time.Now()
+	now, err := c.ledger.Now(ctx) // not this machine's: schedules are kept by one clock
+	if err != nil {
+		return "", err
+	}
 	next := row.Spec.Schedule.Next(now)
 	if next.IsZero() && !row.Spec.Schedule.IsZero() {
 		return "", &NotReadyError{fmt.Sprintf("its time, %s, is past", row.Spec.Schedule.At.Format(time.RFC3339)), "create it anew with a later one"}
