@@ -59,16 +59,16 @@ func (c CampaignCheck) Fits() bool { return len(c.Problems) == 0 }
 // A Misfit is something that does not fit.
 type Misfit struct {
 	What  string  `json:"what"`
-	Count int     `json:"count"` // recipients whom it concerns; 0: it concerns all
-	First []int32 `json:"first"` // the numbers of the first of them
+	Count int     `json:"count,omitempty"` // recipients whom it concerns; 0: it concerns all
+	First []int32 `json:"first,omitempty"` // the numbers of the first of them
 }
 
 // A Sample is one recipient's message.
 type Sample struct {
 	N        int32           `json:"n"`
-	OpenID   message.OpenID  `json:"openid"`
+	OpenID   message.OpenID  `json:"openid,omitempty"`
 	Body     json.RawMessage `json:"body"`
-	Problems []string        `json:"problems"`
+	Problems []string        `json:"problems,omitempty"`
 }
 
 // A CampaignForecast is what becomes of the quota if the campaign starts now, and nothing else is sent.
@@ -76,8 +76,8 @@ type CampaignForecast struct {
 	Needs     int64         `json:"needs"`
 	LeftToday int64         `json:"left_today"`
 	Reserve   int64         `json:"reserve"`
-	Today     bool          `json:"today"` // all of it goes today, in Beijing
-	Done      time.Time     `json:"done"`  // when the last one goes; zero: not within a year
+	Today     bool          `json:"today"`         // all of it goes today, in Beijing
+	Done      time.Time     `json:"done,omitzero"` // when the last one goes; zero: not within a year
 	Days      []ForecastDay `json:"days"`
 }
 

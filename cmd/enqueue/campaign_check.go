@@ -3,16 +3,14 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"time"
 
 	"github.com/hongyan-dispatch/hongyan/client"
 	"github.com/hongyan-dispatch/hongyan/internal/config"
-	"github.com/hongyan-dispatch/hongyan/internal/ratelimit"
 	"github.com/hongyan-dispatch/hongyan/internal/report"
-	"github.com/hongyan-dispatch/hongyan/internal/wechat"
+	"github.com/hongyan-dispatch/hongyan/internal/tasks"
 	"github.com/hongyan-dispatch/hongyan/message"
 )
 
@@ -31,56 +29,6 @@ Examples:
 
   enqueue campaign check double-eleven
   enqueue campaign check double-eleven --test-to oABC,oDEF`
-}
-
-// A checkView is what --json writes.
-type checkView struct {
-	ID         message.ID    `json:"id"`
-	Name       string        `json:"name"`
-	Fits       bool          `json:"fits"`
-	Recipients int           `json:"recipients"`
-	Good       int           `json:"good"`
-	AtCap      int           `json:"at_cap"`
-	Problems   []problemView `json:"problems"`
-	Notes      []string      `json:"notes,omitempty"`
-	Samples    []sampleView  `json:"samples"`
-	Forecast   *forecastView `json:"forecast,omitempty"`
-	Tests      []testView    `json:"tests,omitempty"`
-}
-
-type problemView struct {
-	What  string  `json:"what"`
-	Count int     `json:"count,omitempty"`
-	First []int32 `json:"first,omitempty"`
-}
-
-type sampleView struct {
-	N        int32           `json:"n"`
-	OpenID   message.OpenID  `json:"openid"`
-	Body     json.RawMessage `json:"body"`
-	Problems []string        `json:"problems,omitempty"`
-}
-
-type forecastView struct {
-	Needs     int64             `json:"needs"`
-	LeftToday int64             `json:"left_today"`
-	Reserve   int64             `json:"reserve"`
-	Today     bool              `json:"today"`
-	Done      time.Time         `json:"done,omitzero"`
-	Days      []forecastDayView `json:"days"`
-}
-
-type forecastDayView struct {
-	Day      time.Time `json:"day"`
-	From     time.Time `json:"from"`
-	To       time.Time `json:"to"`
-	Messages int64     `json:"messages"`
-}
-
-type testView struct {
-	To    message.OpenID `json:"to"`
-	ID    message.ID     `json:"id,omitzero"`
-	Error string         `json:"error,omitempty"`
 }
 
 // Run checks the campaign.
@@ -102,143 +50,39 @@ func (c *campaignCheckCommand) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return campaignError(c.ID, err)
 	}
-	o := client.CheckOptions{Samples: c.Samples, Testers: c.TestTo}
-	if found.Kind == message.Mass {
-		o.Mass = massCapsOf(cfg, found.Account)
-	}
-	trouble := s.askWeChat(ctx, cfg, found, &o)
-	k, err := e.CheckCampaign(ctx, found.ID.String(), o)
+	v, err := s.check(ctx, e, cfg, found, report.CheckOptions{Samples: c.Samples, TestTo: c.TestTo})
 	if err != nil {
 		return campaignError(c.ID, err)
-	}
-	v := viewOfCheck(k, c.TestTo)
-	if found.Kind == message.Mass && len(c.TestTo) > 0 {
-		if v.Tests, err = s.previewMass(ctx, found.Account, k.Samples, c.TestTo); err != nil {
-			return err
-		}
-	}
-	if trouble != nil {
-		v.Notes = append(v.Notes, "not compared with WeChat: "+trouble.Error())
 	}
 	if s.json {
 		err = s.printJSON(v)
 	} else {
-		_, err = io.WriteString(s.stdout, v.String())
+		_, err = io.WriteString(s.stdout, checkText(v))
 	}
 	if err == nil && !v.Fits {
-		err = fmt.Errorf("campaign %s does not fit: %s", k.Campaign.Name, count(len(v.Problems), "problem"))
+		err = fmt.Errorf("campaign %s does not fit: %s", v.Name, count(len(v.Problems), "problem"))
 	}
 	return err
 }
 
-func massCapsOf(cfg *config.Config, name string) *client.MassCaps {
-	a, err := account(cfg, name)
+// check asks the ledger, Redis and WeChat.
+func (s *session) check(ctx context.Context, e *client.Client, cfg *config.Config, of client.Campaign, o report.CheckOptions) (report.CampaignCheck, error) {
+	rdb, err := tasks.Redis(cfg.Redis.URL.Reveal())
 	if err != nil {
-		return nil
+		return report.CampaignCheck{}, refuse("%w", err)
 	}
-	l := a.Limits.Mass
-	return &client.MassCaps{
-		PerDay: int(l.PerDay), AllPerDay: int(l.AllPerDay), AllPerMonth: int(l.AllPerMonth), UserPerMonth: int(l.UserPerMonth),
-		Observe: l.Mode == "observe", ListsRefused: a.Type == config.SubscriptionAccount,
+	defer rdb.Close()
+	from := report.Source{Redis: rdb, Account: accountsOf(cfg)}
+	var way report.WeChat
+	if a, known := cfg.Account(of.Account); known {
+		caller := newCaller(a, rdb)
+		way = report.WeChat{Client: caller.wechat, Call: caller.call}
 	}
+	return from.Check(ctx, e, of, way, o)
 }
 
-// previewMass shows testers a mass message by WeChat's own preview, which counts for nobody's cap.
-func (s *session) previewMass(ctx context.Context, name string, samples []client.Sample, testers []message.OpenID) ([]testView, error) {
-	if len(samples) == 0 {
-		return nil, nil
-	}
-	caller, _, err := s.caller(name)
-	if err != nil {
-		return nil, err
-	}
-	defer caller.Close()
-	var views []testView
-	for _, to := range testers {
-		v := testView{To: to}
-		err := caller.call(ctx, func(t wechat.Token) error {
-			_, err := caller.wechat.MassPreview(ctx, t, wechat.MassPreview{To: to}, samples[0].Body)
-			return err
-		})
-		if err != nil {
-			v.Error = err.Error()
-		}
-		views = append(views, v)
-	}
-	return views, nil
-}
-
-// askWeChat reads the account's templates and what is left of its quota. What it cannot read is left out.
-func (s *session) askWeChat(ctx context.Context, cfg *config.Config, of client.Campaign, o *client.CheckOptions) error {
-	a, err := account(cfg, of.Account)
-	if err != nil {
-		return err
-	}
-	caller, _, err := s.caller(of.Account)
-	if err != nil {
-		return err
-	}
-	defer caller.Close()
-	api := wechat.PathOf(of.Kind)
-	limits := limitsOf(a, api)
-	quota := ratelimit.New(caller.rdb, "enqueue", func(ratelimit.Key) ratelimit.Limits { return limits })
-	u, err := quota.Usage(ctx, ratelimit.Key{App: message.AppID(a.AppID), API: api})
-	if err != nil {
-		return fmt.Errorf("redis: %w", err)
-	}
-	left := limits.PerDay - u.Used
-	o.Limits = client.CampaignLimits(report.RoomOf(limits, left))
-	if of.Kind == message.Template {
-		err = caller.call(ctx, func(t wechat.Token) error {
-			list, err := caller.wechat.Templates(ctx, t)
-			o.Templates = []client.Template{}
-			for _, one := range list {
-				o.Templates = append(o.Templates, client.Template{ID: one.ID, Title: one.Title, Content: one.Content})
-			}
-			return err
-		})
-		if err != nil {
-			o.Templates = nil
-			return err
-		}
-	}
-	q, err := askQuota(ctx, caller, api)
-	if err != nil {
-		return err
-	}
-	o.Limits = client.CampaignLimits(report.RoomOf(limits, min(left, q.Left)))
-	return nil
-}
-
-func viewOfCheck(k client.CampaignCheck, testers []message.OpenID) checkView {
-	v := checkView{
-		ID: k.Campaign.ID, Name: k.Campaign.Name, Fits: k.Fits(), Recipients: k.Recipients, Good: k.Good, AtCap: k.AtCap,
-		Problems: []problemView{}, Notes: k.Notes, Samples: []sampleView{},
-	}
-	for _, p := range k.Problems {
-		v.Problems = append(v.Problems, problemView(p))
-	}
-	for _, one := range k.Samples {
-		v.Samples = append(v.Samples, sampleView(one))
-	}
-	if f := k.Forecast; f != nil {
-		v.Forecast = &forecastView{Needs: f.Needs, LeftToday: f.LeftToday, Reserve: f.Reserve, Today: f.Today, Done: f.Done, Days: []forecastDayView{}}
-		for _, d := range f.Days {
-			v.Forecast.Days = append(v.Forecast.Days, forecastDayView(d))
-		}
-	}
-	for i, r := range k.Tests {
-		t := testView{To: testers[i], ID: r.ID}
-		if r.Err != nil {
-			t.Error = r.Err.Error()
-		}
-		v.Tests = append(v.Tests, t)
-	}
-	return v
-}
-
-// String is the check for people.
-func (v checkView) String() string {
+// checkText is the check for people.
+func checkText(v report.CampaignCheck) string {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%s  %s\n", v.Name, v.ID)
 	if v.Recipients > 0 && len(v.Samples) > 0 {
