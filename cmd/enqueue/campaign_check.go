@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/hongyan-dispatch/hongyan/client"
@@ -72,7 +73,12 @@ func (s *session) check(ctx context.Context, e *client.Client, cfg *config.Confi
 		return report.CampaignCheck{}, refuse("%w", err)
 	}
 	defer rdb.Close()
-	from := report.Source{Redis: rdb, Account: accountsOf(cfg)}
+	store, err := s.ledger(ctx)
+	if err != nil {
+		return report.CampaignCheck{}, err
+	}
+	defer store.Close()
+	from := report.Source{Store: store, Redis: rdb, Account: accountsOf(cfg)}
 	var way report.WeChat
 	if a, known := cfg.Account(of.Account); known {
 		caller := newCaller(a, rdb)
@@ -85,11 +91,11 @@ func (s *session) check(ctx context.Context, e *client.Client, cfg *config.Confi
 func checkText(v report.CampaignCheck) string {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%s  %s\n", v.Name, v.ID)
-	if v.Recipients > 0 && len(v.Samples) > 0 {
+	if v.Kind != message.Mass && v.Recipients > 0 && len(v.Samples) > 0 {
 		fmt.Fprintf(&b, "rendered %d messages, of which %d may be sent\n", v.Recipients, v.Good)
 	}
 	for _, one := range v.Samples {
-		fmt.Fprintf(&b, "\n  to recipient %d, %s:\n    %s\n", one.N, one.OpenID, one.Body)
+		fmt.Fprintf(&b, "\n  %s:\n    %s\n", addressee(v, one), one.Body)
 		for _, p := range one.Problems {
 			fmt.Fprintf(&b, "    ! %s\n", p)
 		}
@@ -98,15 +104,11 @@ func checkText(v report.CampaignCheck) string {
 	if v.AtCap > 0 {
 		fmt.Fprintf(&b, "caps: %s had enough and will be left out\n", count(v.AtCap, "user"))
 	}
-	if f := v.Forecast; f != nil {
-		fmt.Fprintf(&b, "needs %d; left today %d, of which %d are kept for urgent messages\n", f.Needs, f.LeftToday, f.Reserve)
-		for _, d := range f.Days {
-			fmt.Fprintf(&b, "  %s  %9d from %s to %s\n", message.Beijing(d.Day).Format(time.DateOnly), d.Messages, minute(d.From), minute(d.To))
-		}
-		if !f.Done.IsZero() {
-			fmt.Fprintf(&b, "started now, it is done at %s\n", report.Clock(f.Done))
-		}
+	if v.Closed != nil {
+		fmt.Fprintf(&b, "windows: %d of %s may not be answered now, and get no message, or its fallback\n", *v.Closed, count(v.Recipients, "user"))
 	}
+	massText(&b, v)
+	forecastText(&b, v)
 	for _, t := range v.Tests {
 		if t.Error != "" {
 			fmt.Fprintf(&b, "test to %s: %s\n", t.To, t.Error)
@@ -132,4 +134,66 @@ func checkText(v report.CampaignCheck) string {
 	return b.String()
 }
 
-func minute(t time.Time) string { return t.Local().Format("15:04") }
+// addressee says whom a sample is for.
+func addressee(v report.CampaignCheck, one client.Sample) string {
+	tag, tagged := strings.CutPrefix(v.Audience, "tag:")
+	switch {
+	case v.Kind == message.Mass && one.OpenID != "":
+		return fmt.Sprintf("to a list of %s, the first of them %s", count(v.Recipients, "user"), one.OpenID)
+	case one.OpenID != "":
+		return fmt.Sprintf("to recipient %d, %s", one.N, one.OpenID)
+	case tagged:
+		return "to everybody with tag " + tag
+	}
+	return "to all followers"
+}
+
+// massText says what the caps of mass sends make of it.
+func massText(b *bytes.Buffer, v report.CampaignCheck) {
+	m := v.Mass
+	if m == nil {
+		return
+	}
+	fmt.Fprintf(b, "goes in %s", count(m.Messages, "mass message"))
+	if m.Users > 0 {
+		fmt.Fprintf(b, ", to %s", count(m.Users, "user"))
+	}
+	switch {
+	case m.Cap == "":
+		fmt.Fprintf(b, "; the account's caps allow it at %s\n", beijingTime(m.At))
+	case m.Allowed.IsZero():
+		fmt.Fprintf(b, "; the account's cap %s never allows it\n", m.Cap)
+	default:
+		fmt.Fprintf(b, "; the account's cap %s allows it from %s on\n", m.Cap, beijingTime(m.Allowed))
+	}
+}
+
+// forecastText says when it would be done, all by Beijing's clock: the days are WeChat's.
+func forecastText(b *bytes.Buffer, v report.CampaignCheck) {
+	f := v.Forecast
+	if f == nil {
+		return
+	}
+	fmt.Fprintf(b, "needs %s; left today %d", count(int(f.Needs), "call"), f.LeftToday)
+	if f.Reserve > 0 {
+		fmt.Fprintf(b, ", of which %d are kept for urgent messages", f.Reserve)
+	}
+	b.WriteByte('\n')
+	for _, d := range f.Days {
+		fmt.Fprintf(b, "  %s  %9d from %s to %s\n", message.Beijing(d.Day).Format(time.DateOnly), d.Messages, beijingMinute(d.From), beijingMinute(d.To))
+	}
+	start := "now"
+	if m := v.Mass; m != nil && m.Cap != "" {
+		start = "then"
+	}
+	if !f.Done.IsZero() {
+		fmt.Fprintf(b, "started %s, it is done at %s\n", start, beijingTime(f.Done))
+	}
+}
+
+func beijingMinute(t time.Time) string { return message.Beijing(t).Format("15:04") }
+
+// beijingTime is a time for people, by WeChat's clock.
+func beijingTime(t time.Time) string {
+	return message.Beijing(t).Format("2006-01-02 15:04:05") + ", Beijing time"
+}

@@ -20,13 +20,17 @@ type CheckOptions struct {
 type CampaignCheck struct {
 	ID         message.ID               `json:"id"`
 	Name       string                   `json:"name"`
+	Kind       message.Kind             `json:"kind"`
+	Audience   string                   `json:"audience,omitempty"` // file:NAME, tag:ID, followers, sql
 	Fits       bool                     `json:"fits"`
 	Recipients int                      `json:"recipients"`
 	Good       int                      `json:"good"`
 	AtCap      int                      `json:"at_cap"`
+	Closed     *int                     `json:"window_closed,omitempty"` // users whom it may not answer now; nil: not counted
 	Problems   []client.Misfit          `json:"problems"`
 	Notes      []string                 `json:"notes"`
 	Samples    []client.Sample          `json:"samples"`
+	Mass       *client.MassForecast     `json:"mass,omitempty"`
 	Forecast   *client.CampaignForecast `json:"forecast,omitempty"`
 	Tests      []CampaignTrial          `json:"tests,omitempty"`
 }
@@ -55,8 +59,13 @@ func (s Source) Check(ctx context.Context, c *client.Client, of client.Campaign,
 	account, known := s.Account(of.Account)
 	trouble := fmt.Errorf("account %s is not in this configuration", of.Account)
 	if known {
-		if of.Kind == message.Mass {
+		switch of.Kind {
+		case message.Mass:
 			options.Mass = &account.Mass
+		case message.Custom:
+			options.Answerable = func(ctx context.Context, users []message.OpenID) ([]bool, error) {
+				return s.answerable(ctx, of.Account, account, users, time.Now())
+			}
 		}
 		asking, cancel := context.WithTimeout(ctx, askWithin)
 		trouble = s.ask(asking, account, of.Kind, w, &options)
@@ -134,9 +143,13 @@ func preview(ctx context.Context, w WeChat, of client.Sample, testers []message.
 
 func checkOf(k client.CampaignCheck, testers []message.OpenID) CampaignCheck {
 	v := CampaignCheck{
-		ID: k.Campaign.ID, Name: k.Campaign.Name, Fits: k.Fits(), Recipients: k.Recipients, Good: k.Good, AtCap: k.AtCap,
+		ID: k.Campaign.ID, Name: k.Campaign.Name, Kind: k.Campaign.Kind, Audience: sourceOf(k), Fits: k.Fits(),
+		Recipients: k.Recipients, Good: k.Good, AtCap: k.AtCap, Mass: k.Mass,
 		Problems: append([]client.Misfit{}, k.Problems...), Notes: append([]string{}, k.Notes...), Samples: append([]client.Sample{}, k.Samples...),
 		Forecast: k.Forecast,
+	}
+	if k.Closed >= 0 {
+		v.Closed = &k.Closed
 	}
 	for i, r := range k.Tests {
 		t := CampaignTrial{To: testers[i], ID: r.ID}
@@ -146,4 +159,18 @@ func checkOf(k client.CampaignCheck, testers []message.OpenID) CampaignCheck {
 		v.Tests = append(v.Tests, t)
 	}
 	return v
+}
+
+// sourceOf is where the campaign's audience comes from, though it is not fetched yet; empty: nobody knows.
+func sourceOf(k client.CampaignCheck) string {
+	from := k.Campaign.Audience
+	switch {
+	case from.Tag != 0:
+		return fmt.Sprintf("tag:%d", from.Tag)
+	case from.Followers:
+		return "followers"
+	case from.SQL != "":
+		return "sql"
+	}
+	return k.Audience.Source
 }
