@@ -13,6 +13,7 @@ import (
 
 	"github.com/hongyan-dispatch/hongyan/client"
 	"github.com/hongyan-dispatch/hongyan/internal/api"
+	"github.com/hongyan-dispatch/hongyan/internal/config"
 	"github.com/hongyan-dispatch/hongyan/internal/postgres"
 	"github.com/hongyan-dispatch/hongyan/internal/ratelimit"
 	"github.com/hongyan-dispatch/hongyan/internal/report"
@@ -63,6 +64,10 @@ func (all accounts) reported(name string) (report.Account, bool) {
 	return report.Account{
 		AppID: app, Window: all.windowRules(app), TryUnknown: a.Window.Unknown == "try", UrgentDay: a.Reserve.UrgentDay,
 		Limits: func(path string) ratelimit.Limits { return all.limits(ratelimit.Key{App: app, API: path}) },
+		Mass: client.MassCaps{
+			PerDay: a.caps.PerDay, AllPerDay: a.caps.AllPerDay, AllPerMonth: a.caps.AllPerMonth, UserPerMonth: a.caps.UserPerMonth,
+			Observe: a.caps.Observe, ListsRefused: a.Type == config.SubscriptionAccount,
+		},
 	}, true
 }
 
