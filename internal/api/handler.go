@@ -34,6 +34,7 @@ type Options struct {
 	Accounts  Accounts
 	Approvals Approvals
 	Campaigns Campaigns
+	Replays   Replayer
 	Recorder  Recorder
 	Backlog   Backlog                                                // nil: there is never too much
 	Observe   func(operation string, status int, took time.Duration) // a request was answered
@@ -100,6 +101,7 @@ func (h *Handler) routes() []route {
 		{"findMessage", "GET", "/v1/messages", h.findMessage},
 		{"getMessage", "GET", "/v1/messages/{id}", h.getMessage},
 		{"cancelMessage", "POST", "/v1/messages/{id}/cancel", h.cancelMessage},
+		{"replay", "POST", "/v1/replay", h.replay},
 		{"postEvents", "POST", "/v1/events", h.postEvents},
 		{"getQuota", "GET", "/v1/accounts/{account}/quota", h.getQuota},
 		{"getGates", "GET", "/v1/accounts/{account}/gates", h.getGates},
@@ -211,20 +213,25 @@ func (h *Handler) complain(c *call, rt route, err error) {
 		h.options.Log.Warn("an answer broke off", "operation", rt.operation, "key", c.keyID(), "error", err)
 		return
 	}
-	p := (*problem)(nil)
-	switch {
-	case errors.As(err, &p):
-	case errors.Is(err, ErrNotFound):
-		p = notFound("it was never accepted here, is older than the retention, or belongs to an account that this key does not know")
-	case errors.Is(err, ErrInDoubt):
-		p = inDoubt("a store stopped answering while the request was on its way there")
-	default:
-		p = unavailable("a store does not answer, or not in time")
-	}
+	p := problemOf(err)
 	if p.Status >= http.StatusInternalServerError && c.ctx().Err() == nil {
 		h.options.Log.Error("a request failed", "operation", rt.operation, "key", c.keyID(), "error", err)
 	}
 	p.write(c.w)
+}
+
+// problemOf is what to answer about an error.
+func problemOf(err error) *problem {
+	p := (*problem)(nil)
+	switch {
+	case errors.As(err, &p):
+		return p
+	case errors.Is(err, ErrNotFound):
+		return notFound("it was never accepted here, is older than the retention, or belongs to an account that this key does not know")
+	case errors.Is(err, ErrInDoubt):
+		return inDoubt("a store stopped answering while the request was on its way there")
+	}
+	return unavailable("a store does not answer, or not in time")
 }
 
 func (c *call) keyID() string {

@@ -133,14 +133,7 @@ func (r *lineResult) receipt(from Receipt) {
 
 // refuse says why the line was not accepted, and whether there is any use in going on.
 func (r *lineResult) refuse(err error) {
-	p := (*problem)(nil)
-	switch {
-	case errors.As(err, &p):
-	case errors.Is(err, ErrInDoubt):
-		p = inDoubt("a store stopped answering while the line was on its way there")
-	default:
-		p = unavailable("a store does not answer")
-	}
+	p := problemOf(err)
 	r.Status, r.Detail, r.Errors = p.Status, p.Detail, p.Errors
 	if len(p.Errors) > 0 {
 		r.Detail = "" // errors say it

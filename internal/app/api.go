@@ -40,8 +40,8 @@ func (s *server) openAPI(ctx context.Context, all accounts) (err error) {
 	s.api = api.New(api.Options{
 		Log: s.log, Keys: apiKeys{s.store}.load, Enqueuer: apiEnqueuer{s.producer, traces}, Events: apiEvents{s.producer},
 		Ledger: apiLedger{source}, Accounts: apiAccounts{source, all, s.rdb}, Approvals: apiApprovals{s.store, s.producer},
-		Campaigns: s.apiCampaigns(source, all, s.log),
-		Recorder:  apiRecorder{s.store}, Backlog: s.backlog.full, Observe: s.options.Requested, Trace: requestTrace(traces),
+		Campaigns: s.apiCampaigns(source, all, s.log), Replays: apiReplays{s.producer},
+		Recorder: apiRecorder{s.store}, Backlog: s.backlog.full, Observe: s.options.Requested, Trace: requestTrace(traces),
 	})
 	keys, err := s.store.APIKeys(ctx)
 	if err != nil {
@@ -83,6 +83,14 @@ func apiError(err error) error {
 		return message.Invalid{{Rule: "cannot be stored: " + err.Error()}}
 	}
 	return err
+}
+
+// changed is the error of a call that changes something: whether it did is not known where the answer was lost.
+func changed(err error) error {
+	if err != nil && !errors.Is(err, postgres.ErrNotFound) && postgres.MaybeWritten(err) {
+		return fmt.Errorf("%w: %w", api.ErrInDoubt, err)
+	}
+	return apiError(err)
 }
 
 type apiKeys struct{ *postgres.Store }
