@@ -21,7 +21,9 @@ func (exporting) Campaign(context.Context, message.ID) (Campaign, error) {
 	return Campaign{Account: "shop", Kind: message.Template}, nil
 }
 
-func (e exporting) Export(ctx context.Context, _ message.ID, w io.Writer) error { return e.export(ctx, w) }
+func (e exporting) Export(ctx context.Context, _ message.ID, w io.Writer) error {
+	return e.export(ctx, w)
+}
 
 // Nobody takes a part of an export for the whole: its connection ends without the answer's end.
 func TestATornExport(t *testing.T) {

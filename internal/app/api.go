@@ -36,7 +36,9 @@ func (s *server) openAPI(ctx context.Context, all accounts) (err error) {
 	s.backlog = &backlog{store: s.store, accounts: all, rdb: s.rdb, limit: s.config.Server.MaxBacklog, failed: func(err error) {
 		s.log.Warn("count what waits", "error", err)
 	}}
-	source := report.Source{Store: s.store, Redis: s.rdb, Account: all.reported, Accounts: true}
+	source := report.Source{Store: s.store, Redis: s.rdb, Account: all.reported, Accounts: true, NoAnswer: func(err error) {
+		s.log.Warn("explain a message without Redis", "error", err)
+	}}
 	s.api = api.New(api.Options{
 		Log: s.log, Keys: apiKeys{s.store}.load, Enqueuer: apiEnqueuer{s.producer, traces}, Events: apiEvents{s.producer},
 		Ledger: apiLedger{source}, Accounts: apiAccounts{source, all, s.rdb}, Approvals: apiApprovals{s.store, s.producer},
