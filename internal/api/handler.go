@@ -199,12 +199,23 @@ func (h *Handler) enter(c *call, rt route) error {
 		ctx, traced := h.options.Trace(c.ctx(), rt.method+" "+rt.path, c.r.Header.Get("traceparent"))
 		c.r, c.traced = c.r.WithContext(ctx), traced
 	}
-	if rt.operation != "postMessages" { // which takes its messages
-		if wait := k.take(1, c.now); wait > 0 {
-			return tooMany("the key is used more often than its rate allows", wait)
+	if rt.operation != "postMessages" && rt.operation != "postEvents" { // which pay for each of theirs
+		if err := c.pay(1); err != nil {
+			return err
 		}
 	}
 	return rt.serve(c)
+}
+
+// pay takes n from the key's rate: one for a request, or one for each of its elements, whatever becomes of them.
+func (c *call) pay(n int) error {
+	if n < 1 {
+		return nil
+	}
+	if wait := c.key.take(n, time.Now()); wait > 0 {
+		return tooMany("the key is used more often than its rate allows", wait)
+	}
+	return nil
 }
 
 // complain answers with what went wrong.

@@ -52,6 +52,9 @@ type lineSummary struct {
 
 func (h *Handler) postLines(c *call) error {
 	if c.r.Header.Get(headerKey) != "" {
+		if err := c.pay(1); err != nil {
+			return err
+		}
 		return malformed(headerKey+" is for one message", "give each line its own key")
 	}
 	return h.stream(c, message.MaxMassBytes, "enqueue", func(ctx context.Context, b *lines.Slab) []lineResult { return h.enqueueLines(ctx, c, b) })
@@ -61,7 +64,6 @@ func (h *Handler) postLines(c *call) error {
 func (h *Handler) enqueueLines(ctx context.Context, c *call, b *lines.Slab) []lineResult {
 	results := make([]lineResult, len(b.Lines))
 	batch, places := make([]message.Message, 0, len(b.Lines)), make([]int, 0, len(b.Lines))
-	now := time.Now()
 	for i, l := range b.Lines {
 		r := &results[i]
 		if l.TooLong {
@@ -91,22 +93,33 @@ func (h *Handler) enqueueLines(ctx context.Context, c *call, b *lines.Slab) []li
 		r.account = m.Account
 		batch, places = append(batch, *m), append(places, i)
 	}
-	waiting, stop := context.WithCancel(c.ctx())
-	defer stop()
-	defer context.AfterFunc(h.closing, stop)()
-	if err := c.key.wait(waiting, len(batch), now); err != nil {
-		for _, i := range places {
-			results[i].refuse(unavailable("the server is closing"))
-		}
-		return results
-	}
 	for i, receipt := range h.options.Enqueuer.EnqueueBatch(ctx, batch) {
 		results[places[i]].receipt(receipt)
 	}
 	return results
 }
 
-// wait lets n messages of a stream pass at the key's rate.
+// paced lets the lines of a slab pass at the key's rate, good and bad ones, and works on them.
+func (h *Handler) paced(c *call, work func(context.Context, *lines.Slab) []lineResult) func(context.Context, *lines.Slab) []lineResult {
+	return func(ctx context.Context, b *lines.Slab) []lineResult {
+		waiting, stop := context.WithCancel(c.ctx())
+		defer stop()
+		defer context.AfterFunc(h.closing, stop)()
+		if err := c.key.wait(waiting, len(b.Lines), time.Now()); err != nil {
+			results := make([]lineResult, len(b.Lines))
+			for i := range results {
+				results[i].refuse(unavailable("the server is closing"))
+			}
+			return results
+		}
+		return work(ctx, b)
+	}
+}
+
+// A slab passes a limiter as a whole, which it could never do if it were larger than the burst.
+const _ = uint(burst - lines.MaxLines)
+
+// wait lets n lines of a stream pass at the key's rate.
 func (h *holder) wait(ctx context.Context, n int, now time.Time) error {
 	if h.limiter == nil || n == 0 {
 		return nil
@@ -162,7 +175,7 @@ func (h *Handler) stream(c *call, limit int, action string, work func(context.Co
 	counts := tally{}
 	go out.send()
 	through := lines.Stream[lineResult]{
-		Lines: in, Workers: lineWorkers, Work: work,
+		Lines: in, Workers: lineWorkers, Work: h.paced(c, work),
 		Stops: func(r lineResult) bool { return r.stops != nil },
 		Report: func(b *lines.Slab, verdicts []lineResult) error {
 			for i := range verdicts {
@@ -178,6 +191,9 @@ func (h *Handler) stream(c *call, limit int, action string, work func(context.Co
 		body.leave()
 	}
 	counts.audit(h, c, action)
+	if out.total.Lines == 0 {
+		_ = c.pay(1) // a request without lines is a request
+	}
 	if p := out.nothing(err); p != nil {
 		out.finish()
 		return p
