@@ -21,17 +21,7 @@ import (
 func TestSlowClientsDoNotKeepAServer(t *testing.T) {
 	h := startAPI(t)
 	key := h.key("all", "*:*:*")
-	p := &process{t: t, file: h.file} // SIGTERM is for the whole process
-	p.start()
-	t.Cleanup(func() { p.kill() })
-	var address string
-	h.eventually("second server", func() bool {
-		m := listening.FindStringSubmatch(p.log.String())
-		if m != nil {
-			address = m[1]
-		}
-		return m != nil
-	})
+	p, address := startBeside(h) // SIGTERM is for the whole process
 	body := posted("news", "oA", "half")
 	slow := make([]net.Conn, 3)
 	for i := range slow {

@@ -19,9 +19,10 @@ import (
 // What a stream of JSON Lines has in hand.
 const (
 	lineWorkers  = 4
-	streamMemory = 8 << 20  // set aside for one stream
+	lineBytes    = 8 << 20  // of lines
 	spoolChunks  = 64       // results that nobody has read yet, in chunks of
 	spoolBytes   = 64 << 10 // bytes: 4 MiB
+	streamMemory = lineBytes + spoolChunks*spoolBytes
 )
 
 // A lineResult is what became of one line. Its statuses are those of HTTP.
@@ -175,7 +176,7 @@ func (h *Handler) stream(c *call, limit int, action string, work func(context.Co
 	counts := tally{}
 	go out.send()
 	through := lines.Stream[lineResult]{
-		Lines: in, Workers: lineWorkers, Work: h.paced(c, work),
+		Lines: in, Workers: lineWorkers, Bytes: lineBytes, Work: h.paced(c, work),
 		Stops: func(r lineResult) bool { return r.stops != nil },
 		Report: func(b *lines.Slab, verdicts []lineResult) error {
 			for i := range verdicts {

@@ -20,6 +20,7 @@ type Slab struct {
 
 	number int // of the slab, from 0
 	text   []byte
+	held   int // bytes of memory while it is in hand
 }
 
 // A Line is a piece of a slab's text.
@@ -87,6 +88,9 @@ func IsRegular(f io.Reader) bool {
 // fill reads lines into an empty slab; empty ones are left out. io.EOF comes with the last lines.
 func (r *Reader) fill(b *Slab) error {
 	b.text, b.Lines = b.text[:0], b.Lines[:0]
+	if cap(b.text) > 2*slabBytes { // a long line is rare, and its memory is not kept
+		b.text = nil
+	}
 	for len(b.Lines) < MaxLines && len(b.text) < slabBytes {
 		l, err := r.line(b)
 		if err != nil && !errors.Is(err, io.EOF) {
