@@ -12,6 +12,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/hongyan-dispatch/hongyan/internal/clock"
 	"github.com/hongyan-dispatch/hongyan/internal/lines"
 	"github.com/hongyan-dispatch/hongyan/message"
 )
@@ -61,7 +62,7 @@ func (h *Handler) postLines(c *call) error {
 func (h *Handler) enqueueLines(ctx context.Context, c *call, b *lines.Slab) []lineResult {
 	results := make([]lineResult, len(b.Lines))
 	batch, places := make([]message.Message, 0, len(b.Lines)), make([]int, 0, len(b.Lines))
-	now := time.Now()
+	now := clock.Now()
 	for i, l := range b.Lines {
 		r := &results[i]
 		if l.TooLong {

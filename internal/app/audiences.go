@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/hongyan-dispatch/hongyan/internal/campaign"
+	"github.com/hongyan-dispatch/hongyan/internal/clock"
 	"github.com/hongyan-dispatch/hongyan/internal/postgres"
 	"github.com/hongyan-dispatch/hongyan/internal/wechat"
 	"github.com/hongyan-dispatch/hongyan/message"
@@ -46,7 +47,7 @@ func (p *puller) run(ctx context.Context) error {
 	tick := time.NewTicker(pullEvery)
 	defer tick.Stop()
 	for {
-		now := time.Now()
+		now := clock.Now()
 		due, err := p.store.DueCampaigns(ctx, now)
 		if err != nil && ctx.Err() == nil {
 			p.log.Warn("look for audiences to fetch", "error", err)
@@ -87,7 +88,7 @@ func (p *puller) pull(ctx context.Context, c postgres.Campaign, now time.Time) {
 		if err == nil || ctx.Err() != nil {
 			continue
 		}
-		again = retryPull(err, time.Now())
+		again = retryPull(err, clock.Now())
 		p.log.Warn("fetch an audience", "campaign", c.ID, "name", c.Name, "error", err, "again_at", again)
 		reason := fmt.Sprintf("its audience cannot be fetched: %v; tried again at %s", err, again.Format(time.RFC3339))
 		if err := p.store.NoteCampaign(ctx, c.ID, reason); err != nil && ctx.Err() == nil {
