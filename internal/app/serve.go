@@ -46,6 +46,7 @@ const (
 	writeTimeout  = 10 * time.Second
 	idleTimeout   = 2 * time.Minute
 	serverDrain   = 10 * time.Second
+	askedLately   = time.Minute // by whoever sends requests here as long as we say that we are ready
 )
 
 // Serve is a server: it takes WeChat's callbacks and producers' requests until ctx ends, then finishes what is under way and returns.
@@ -233,7 +234,7 @@ func (s *server) run(ctx context.Context) error {
 	g.Go(func() error { return s.inbox.Run(base) })
 	g.Go(func() error { return s.pushes.Run(base) })
 	g.Go(func() error { return s.api.Run(base) })
-	g.Go(func() error { return s.backlog.run(serving) })
+	g.Go(func() error { return s.backlog.run(base) })
 	for _, f := range s.forwarders {
 		g.Go(func() error { return f.Run(base) })
 	}
@@ -246,6 +247,9 @@ func (s *server) run(ctx context.Context) error {
 	g.Go(func() error {
 		<-serving.Done()
 		s.stores.Watch() // whoever asks sends nothing more here
+		if ctx.Err() != nil && s.stores.Asked(askedLately) {
+			linger(base, s.config.Server.Linger)
+		}
 		s.api.Drain()
 		bounded, cancel := context.WithTimeout(base, serverDrain)
 		defer cancel()
@@ -257,6 +261,16 @@ func (s *server) run(ctx context.Context) error {
 		s.options.Ready(s.listener.Addr().String())
 	}
 	return g.Wait()
+}
+
+// linger waits, while requests are served as ever.
+func linger(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
 }
 
 func (s *server) close() {
