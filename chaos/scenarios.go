@@ -82,6 +82,18 @@ var scenarios = []scenario{
 		plan: mixed.but(func(p *plan) { p.latency = "60ms-350ms" }),
 	},
 	{
+		name: "api-roll", about: "producers speak HTTP; two servers and three workers are replaced by SIGTERM, one after another, twice", do: rollBoth, after: noneRefused,
+		plan: mixed.but(func(p *plan) { p.messages, p.servers, p.latency = 12_000, 2, "60ms-350ms" }),
+	},
+	{
+		name: "clocks", about: "of three workers one has a clock ten minutes ahead, one a clock ten minutes behind", do: wrongClocks, after: rightTimes, command: true,
+		plan: mixed.but(func(p *plan) { p.handOver, p.windows, p.clocks, p.latency = true, true, true, "60ms-350ms" }),
+	},
+	{
+		name: "upgrade", about: "the schema is migrated under workers of an earlier version (--old PATH), which new ones join and then replace", do: upgrade, after: noneFailed, old: true,
+		plan: mixed.but(func(p *plan) { p.workers, p.handOver, p.windows, p.latency = 2, true, true, "60ms-350ms" }),
+	},
+	{
 		name: "redis-refuses", about: "Redis refuses writes: OOM, then READONLY", do: refuseWrites, after: noneFailed,
 		plan: mixed.but(func(p *plan) { p.outage = 6 * time.Second }),
 	},
@@ -138,5 +150,9 @@ var scenarios = []scenario{
 		plan: mutant, command: true,
 	},
 	{name: "without-no-redirects", about: "redirects are followed", do: redirect, without: fault.NoRedirects, plan: mutant, brief: true},
+	{
+		name: "without-clock", about: "each worker goes by its own machine's clock", do: wrongClocks, without: fault.Clock, after: rightTimes, command: true,
+		plan: mutant.but(func(p *plan) { p.handOver, p.windows, p.clocks = true, true, true }),
+	},
 	{name: "without-reconciler", about: "nobody looks for what is left behind", do: killWorkers, without: fault.Reconciler, plan: mutant},
 }
