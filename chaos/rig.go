@@ -97,7 +97,8 @@ func (r *rig) figure(name string, value any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if d, ok := value.(time.Duration); ok {
-		value = d.Round(10 * time.Millisecond).Seconds()
+		const hundredth = 10 * time.Millisecond
+		value = float64(d.Round(hundredth)/hundredth) / 100
 	}
 	r.figures[name] = value
 }

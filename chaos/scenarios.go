@@ -130,8 +130,8 @@ var scenarios = []scenario{
 		plan: plan{messages: 1, fixed: true, perSecond: 1, workers: 2, settle: time.Second, templates: true, neighbour: true, many: 50_000}, long: plan{many: 1_000_000},
 	},
 	{
-		name: "soak", about: "four fifths of what the limits allow, for long (ten minutes in the long form)", do: soak,
-		plan: mixed.but(func(p *plan) { p.messages, p.perSecond, p.workers = 10_000, 330, 1 }), long: plan{messages: 200_000},
+		name: "soak", about: "four fifths of what the limits allow, for long (ten minutes in the long form), and then three times that", do: soak,
+		plan: mixed.but(func(p *plan) { p.messages, p.perSecond, p.workers, p.many = 10_000, 330, 1, 5000 }), long: plan{messages: 200_000, many: 50_000},
 	},
 	{
 		name: "network", about: "all lines of the workers are up to 300 ms late at each piece, and tear", do: badNetwork, after: linesTore,
