@@ -50,20 +50,20 @@ type Campaign struct {
 	Account   string         `json:"account"`
 	Kind      message.Kind   `json:"kind"`
 	State     CampaignState  `json:"state"`
-	Reason    string         `json:"reason"`    // why it is paused, throttled, parked or failed
-	Until     time.Time      `json:"until"`     // throttled, parked: when it goes on; zero: not known
-	NextTick  time.Time      `json:"next_tick"` // of its schedule; zero: by hand, or never again
+	Reason    string         `json:"reason,omitempty"`   // why it is paused, throttled, parked or failed
+	Until     time.Time      `json:"until,omitzero"`     // throttled, parked: when it goes on; zero: not known
+	NextTick  time.Time      `json:"next_tick,omitzero"` // of its schedule; zero: by hand, or never again
 	CreatedAt time.Time      `json:"created_at"`
 	ChangedAt time.Time      `json:"changed_at"`
-	Audience  CampaignSource `json:"from"`
+	Audience  CampaignSource `json:"from,omitzero"`
 }
 
 // A CampaignSource says where a campaign's audience comes from: one of these, or none where a file is given later.
 type CampaignSource struct {
-	File      string `json:"file"`
-	Tag       int    `json:"tag"` // of the account's followers
-	Followers bool   `json:"followers"`
-	SQL       string `json:"sql"`
+	File      string `json:"file,omitempty"`
+	Tag       int    `json:"tag,omitempty"` // of the account's followers
+	Followers bool   `json:"followers,omitempty"`
+	SQL       string `json:"sql,omitempty"`
 }
 
 // Pulled says that workers fetch the audience, anew for each firing.

@@ -12,7 +12,7 @@ import (
 // An OutcomeCount is how many messages of a firing have this outcome.
 type OutcomeCount struct {
 	Status outcome.Status `json:"status"`
-	Reason outcome.Reason `json:"reason"` // empty where the status says all
+	Reason outcome.Reason `json:"reason,omitempty"` // empty where the status says all
 	Count  int            `json:"count"`
 }
 

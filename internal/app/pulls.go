@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/hongyan-dispatch/hongyan/internal/campaign"
+	"github.com/hongyan-dispatch/hongyan/internal/clock"
 	"github.com/hongyan-dispatch/hongyan/internal/postgres"
 	"github.com/hongyan-dispatch/hongyan/internal/wechat"
 	"github.com/hongyan-dispatch/hongyan/message"
@@ -69,7 +70,7 @@ func (p *puller) run(ctx context.Context) error {
 	defer tick.Stop()
 	for {
 		p.note(ctx, "stop fetching audiences", p.stop(ctx))
-		p.note(ctx, "look for audiences to fetch", p.look(ctx, time.Now()))
+		p.note(ctx, "look for audiences to fetch", p.look(ctx, clock.Now()))
 		for c, ok := p.next(); ok; c, ok = p.next() {
 			pulling, halt := context.WithCancelCause(ctx)
 			p.mu.Lock()
@@ -203,10 +204,10 @@ func (p *puller) othersWait() bool {
 func (p *puller) pull(ctx context.Context, c postgres.Campaign) {
 	began := time.Now()
 	over := func() bool { return time.Since(began) >= p.turn && p.othersWait() }
-	err := p.ticks(ctx, c.ID, began, over)
-	again := time.Now().Add(pullEvery) // it is due until the feeder has fired it
+	err := p.ticks(ctx, c.ID, clock.Of(began), over)
+	again := clock.Now().Add(pullEvery) // it is due until the feeder has fired it
 	if err != nil && ctx.Err() == nil && !errors.Is(err, errTurnOver) {
-		again = retryPull(err, time.Now())
+		again = retryPull(err, clock.Now())
 		p.log.Warn("fetch an audience", "campaign", c.ID, "name", c.Name, "error", err, "again_at", again)
 		reason := fmt.Sprintf("its audience cannot be fetched: %v; tried again at %s", err, again.Format(time.RFC3339))
 		p.note(ctx, "fetch an audience", p.store.NoteCampaign(ctx, c.ID, reason))

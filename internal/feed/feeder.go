@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/hongyan-dispatch/hongyan/internal/campaign"
+	"github.com/hongyan-dispatch/hongyan/internal/clock"
 	"github.com/hongyan-dispatch/hongyan/internal/gate"
 	"github.com/hongyan-dispatch/hongyan/internal/tasks"
 	"github.com/hongyan-dispatch/hongyan/message"
@@ -110,7 +111,7 @@ func (f *Feeder) Run(ctx context.Context) error {
 	tick := time.NewTicker(Tick)
 	defer tick.Stop()
 	for {
-		now := time.Now()
+		now := clock.Now()
 		tidy := now.Sub(f.tidied) >= tidyEvery
 		if tidy {
 			f.tidied = now
