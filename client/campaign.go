@@ -174,6 +174,8 @@ func campaignError(err error) error {
 		return ErrNothingToRetry
 	case errors.Is(err, postgres.ErrFiringOpen):
 		return known{err, ErrState}
+	case errors.Is(err, postgres.ErrNameTaken): // of one that had ended, and would run again
+		return known{fmt.Errorf("%w; wait until that one has ended", err), ErrState}
 	}
 	return err
 }
@@ -189,12 +191,10 @@ func (k known) Unwrap() []error { return []error{k.error, k.as} }
 // stateError says what to do where a campaign is in another state.
 func stateError(e *campaign.MoveError) error {
 	remedy := map[campaign.State]string{
-		campaign.Draft: "start it first", campaign.Scheduled: "it waits for its next tick", campaign.Running: "pause it first",
+		campaign.Draft: "start it first", campaign.Scheduled: "it waits for its next tick", campaign.Running: "it is on its way",
+		campaign.Throttled: "it goes on by itself", campaign.Parked: "it goes on by itself",
 		campaign.Paused: "resume it, or cancel it", campaign.Done: "create it anew to send it again, or retry its failed ones",
 		campaign.Cancelled: "create it anew", campaign.Failed: "create it anew",
 	}[e.State]
-	if remedy == "" {
-		remedy = "pause it first"
-	}
 	return known{fmt.Errorf("%w; %s", e, remedy), ErrState}
 }

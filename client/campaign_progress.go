@@ -115,6 +115,10 @@ func (c *Client) RetryFailed(ctx context.Context, idOrName string, o RetryOption
 		n, err := c.ledger.CountFailed(ctx, row.ID, states, reasons)
 		return n, campaignError(err)
 	}
-	f, err := c.ledger.RetryFailed(ctx, row.ID, states, reasons, time.Now())
+	now, err := c.ledger.Now(ctx)
+	if err != nil {
+		return 0, err
+	}
+	f, err := c.ledger.RetryFailed(ctx, row.ID, states, reasons, now)
 	return int(f.Total), campaignError(err)
 }

@@ -11,7 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -44,6 +43,22 @@ func (p *process) start() {
 	if err := p.cmd.Start(); err != nil {
 		p.t.Fatal(err)
 	}
+}
+
+// startBeside starts another server of the house's configuration, as a process of its own.
+func startBeside(h *house) (p *process, address string) {
+	h.Helper()
+	p = &process{t: h.T, file: h.file}
+	p.start()
+	h.Cleanup(p.kill)
+	h.eventually("second server", func() bool {
+		m := listening.FindStringSubmatch(p.log.String())
+		if m != nil {
+			address = m[1]
+		}
+		return m != nil
+	})
+	return p, address
 }
 
 // kill ends it without a word.
@@ -133,64 +148,6 @@ func TestKillsDuringABatch(t *testing.T) {
 	for i, r := range again {
 		if r.Err != nil || !r.Duplicate || r.ID != ids[i] {
 			t.Fatalf("message %d posted again: %+v, want %s", i, r, ids[i])
-		}
-	}
-}
-
-// TestLittleMemory posts a body of many megabytes, and holds a thousand connections in the middle of a post: what the
-// server holds is bounded by neither.
-func TestLittleMemory(t *testing.T) {
-	h := startAPI(t)
-	key := h.key("all", "*:*:*")
-	line := posted("news", "oA", "the same") + "\n"
-	body := strings.NewReader(strings.Repeat(line, (32<<20)/len(line)))
-	r, err := http.NewRequestWithContext(t.Context(), "POST", h.url+"/v1/messages", body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.Header.Set("Authorization", "Bearer "+key)
-	r.Header.Set("Content-Type", linesType)
-	var before, most runtime.MemStats
-	runtime.GC()
-	runtime.ReadMemStats(&before)
-	res, err := http.DefaultClient.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	n, last := 0, ""
-	for results := bufio.NewScanner(res.Body); results.Scan(); n++ {
-		if last = results.Text(); n%10_000 == 0 {
-			var now runtime.MemStats
-			runtime.ReadMemStats(&now)
-			if now.HeapAlloc > most.HeapAlloc {
-				most = now
-			}
-		}
-	}
-	if !strings.HasPrefix(last, `{"done":true,`) {
-		t.Errorf("after %d results: %s", n, last)
-	}
-	if grew := int64(most.HeapAlloc) - int64(before.HeapAlloc); grew > 128<<20 { // other tests of this process run besides
-		t.Errorf("the heap grew by %d MiB", grew>>20)
-	}
-
-	const connections = 1000
-	half := posted("news", "oB", "held")
-	open := make([]net.Conn, connections)
-	for i := range open {
-		if open[i], err = net.Dial("tcp", strings.TrimPrefix(h.url, "http://")); err != nil {
-			t.Fatal(err)
-		}
-		defer open[i].Close()
-		fmt.Fprintf(open[i], "POST /v1/messages HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
-			key, len(half), half[:40])
-	}
-	h.want(202, key, "POST", "/v1/messages", posted("news", "oC", "between"), nil) // nobody waits for them
-	for i, conn := range open {
-		fmt.Fprint(conn, half[40:])
-		if status, err := bufio.NewReader(conn).ReadString('\n'); err != nil || !strings.Contains(status, " 202 ") {
-			t.Fatalf("connection %d: %q %v", i, status, err)
 		}
 	}
 }

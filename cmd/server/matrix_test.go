@@ -24,6 +24,7 @@ var matrix = []struct {
 	{"findMessage", "GET", "/v1/messages?account=%s&key=there", "read", message.Custom, 200, true},
 	{"getMessage", "GET", "/v1/messages/%s", "read", message.Custom, 200, true},
 	{"cancelMessage", "POST", "/v1/messages/%s/cancel", "enqueue", message.Custom, 200, true},
+	{"replay", "POST", "/v1/replay", "replay", message.Custom, 200, false},
 	{"postEvents", "POST", "/v1/events", "enqueue", message.Custom, 200, false},
 	{"getQuota", "GET", "/v1/accounts/%s/quota", "read", "", 200, false},
 	{"getGates", "GET", "/v1/accounts/%s/gates", "read", "", 200, false},
@@ -109,6 +110,8 @@ func TestAuthorisation(t *testing.T) {
 				body, kind = customTo("shop", "oA"), jsonType
 			case "postEvents":
 				body, kind = event, jsonType
+			case "replay":
+				body, kind = `{"accounts":["shop"],"kinds":["custom"],"statuses":["failed"],"since":"2026-01-01T00:00:00Z"}`, jsonType
 			case "createCampaign":
 				body, kind = spec(), jsonType
 			case "importAudience":
@@ -129,7 +132,7 @@ func TestAuthorisation(t *testing.T) {
 			switch {
 			case mine && kindFits && actionFits:
 				want = route.success
-			case route.operation == "postMessages" || route.operation == "postEvents" || route.operation == "createCampaign":
+			case route.operation == "postMessages" || route.operation == "postEvents" || route.operation == "replay" || route.operation == "createCampaign":
 			case !mine:
 				want = http.StatusNotFound
 			case route.hidden && !mayRead(route.operation, k.kind, k.action, route.kind):

@@ -183,14 +183,16 @@ func (h *Handler) getWindow(c *call) error {
 }
 
 // readSmall reads a small object of our own, strictly; no body is an empty object.
-func (h *Handler) readSmall(c *call, into any) error {
+func (h *Handler) readSmall(c *call, into any) error { return h.readObject(c, maxSmallBody, into) }
+
+func (h *Handler) readObject(c *call, limit int64, into any) error {
 	if c.r.ContentLength == 0 {
 		return nil
 	}
 	if media, err := c.mediaType(); err != nil || media != typeJSON {
 		return unsupported("Content-Type "+quote(c.r.Header.Get("Content-Type")), "send Content-Type: "+typeJSON)
 	}
-	body, err := h.read(c, maxSmallBody, "")
+	body, err := h.read(c, limit, "")
 	if err != nil || len(bytes.TrimSpace(body)) == 0 {
 		return err
 	}

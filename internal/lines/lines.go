@@ -20,6 +20,7 @@ type Slab struct {
 
 	number int // of the slab, from 0
 	text   []byte
+	held   int // bytes of memory while it is in hand
 }
 
 // A Line is a piece of a slab's text.
@@ -33,11 +34,11 @@ type Line struct {
 // At is the text of a line, good until the slab is used again.
 func (b *Slab) At(l Line) []byte { return b.text[l.from:l.to] }
 
-// Bounds of a slab: what travels to the stores together, and how much memory it may take (a line more, in fact).
-const (
-	slabLines = 1000
-	slabBytes = 1 << 20
-)
+// MaxLines bounds the lines of a slab: what travels to the stores together.
+const MaxLines = 1000
+
+// slabBytes bounds the memory that a slab may take (a line more, in fact).
+const slabBytes = 1 << 20
 
 const (
 	readerBytes = 256 << 10
@@ -87,7 +88,10 @@ func IsRegular(f io.Reader) bool {
 // fill reads lines into an empty slab; empty ones are left out. io.EOF comes with the last lines.
 func (r *Reader) fill(b *Slab) error {
 	b.text, b.Lines = b.text[:0], b.Lines[:0]
-	for len(b.Lines) < slabLines && len(b.text) < slabBytes {
+	if cap(b.text) > 2*slabBytes { // a long line is rare, and its memory is not kept
+		b.text = nil
+	}
+	for len(b.Lines) < MaxLines && len(b.text) < slabBytes {
 		l, err := r.line(b)
 		if err != nil && !errors.Is(err, io.EOF) {
 			return err // what there is of the line is not the line

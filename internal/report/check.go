@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/hongyan-dispatch/hongyan/client"
+	"github.com/hongyan-dispatch/hongyan/internal/clock"
 	"github.com/hongyan-dispatch/hongyan/internal/wechat"
 	"github.com/hongyan-dispatch/hongyan/message"
 )
@@ -65,7 +66,7 @@ func (s Source) Check(ctx context.Context, c *client.Client, of client.Campaign,
 			options.Mass = &account.Mass
 		case message.Custom:
 			options.Answerable = func(ctx context.Context, users []message.OpenID) ([]bool, error) {
-				return s.answerable(ctx, of.Account, account, users, time.Now())
+				return s.answerable(ctx, of.Account, account, users, clock.Now())
 			}
 		}
 		asking, cancel := context.WithTimeout(ctx, askWithin)
