@@ -3,6 +3,7 @@ package campaign
 import (
 	"encoding/json"
 	"errors"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -226,6 +227,18 @@ func TestSpecsMadeInGoAreChecked(t *testing.T) {
 
 func FuzzParseSpec(f *testing.F) {
 	f.Add([]byte(everyKey))
+	if example, err := os.ReadFile("../../examples/campaign.yaml"); err != nil {
+		f.Fatal(err)
+	} else {
+		f.Add(example)
+	}
+	for _, seed := range []string{
+		`{"name":"a","account":"shop","kind":"mass","mass":{"msgtype":"text","text":{"content":"今晚八点"}},"audience":{"tag":2},"schedule":{"at":"2026-12-01 10:00"}}`,
+		`{"name":"a","account":"shop","kind":"custom","custom":{"msgtype":"text","text":{"content":"{{.name | default \"x\" | truncate 3}}"}},"audience":{"sql":"SELECT openid FROM t"}}`,
+		"name: a\naccount: shop\nkind: template\ntemplate: {template_id: T1, data: {thing1: {value: \"{{if ge .p 1}}{{fen .p}}{{end}}\"}}}\nclosed_days: [sun, 2026-10-01..2026-10-07]\n",
+	} {
+		f.Add([]byte(seed))
+	}
 	for _, seed := range []string{"a: &a [*a]", "? {a: b} : c", "template: {<<: {a: 1}}", "name: !!binary x\nlabels: {a: [b]}", "- 1", "closed_days: {}", "fallback: {template: {a: \"{{\"}}"} {
 		f.Add([]byte(seed))
 	}
