@@ -258,10 +258,18 @@ func FuzzParseSpec(f *testing.F) {
 		if err := json.Unmarshal(stored, again); err != nil {
 			t.Fatalf("%s\ncannot be read again: %v", stored, err)
 		}
-		if _, err := NewComposer(again, time.Unix(1_780_000_000, 0), 1, again.Columns()); err != nil {
+		now := time.Unix(1_780_000_000, 0)
+		if again.Kind == message.Mass {
+			list := []message.OpenID{"o1", "o2"}
+			if again.Filtered() {
+				list = nil
+			}
+			if err := again.Mass(now, 1, 1, list).Validate(now); err != nil {
+				t.Fatalf("%s\nmakes no message: %v", text, err)
+			}
+		} else if _, err := NewComposer(again, now, 1, again.Columns()); err != nil {
 			t.Fatalf("%s\nhas no composer: %v", text, err)
 		}
-		now := time.Unix(1_780_000_000, 0)
 		s.Schedule.Due(now.AddDate(0, -1, 0), now)
 		s.Calendar.Opens(now)
 	})
