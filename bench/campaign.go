@@ -20,7 +20,7 @@ import (
 func (e *environment) campaignOf(ctx context.Context, s *postgres.Store, n int) (message.ID, error) {
 	id := message.NewID(time.Now())
 	err := s.CreateCampaign(ctx, &campaign.Spec{
-		Name: "bench", Account: "shop", Kind: message.Template, Lane: message.Bulk,
+		Name: "bench " + id.String(), Account: "shop", Kind: message.Template, Lane: message.Bulk,
 		Body: json.RawMessage(strings.Replace(body, "云南高山小粒咖啡豆500克", "{{.goods}}", 1)),
 	}, id)
 	if err != nil {

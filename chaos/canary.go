@@ -17,8 +17,8 @@ import (
 
 var wholeOpenID = regexp.MustCompile(`oCHAOS\d{22}`)
 
-// canaries searches for what must stand nowhere: appsecret and tokens in the workers' logs and metrics, in Redis and in
-// the ledger's texts; whole openids in logs and metrics.
+// canaries searches for what must stand nowhere: secrets and tokens in the logs and metrics of workers and servers, in
+// the API's replies, in Redis and in the ledger's texts; whole openids in logs, metrics, and where no reply has them.
 func (r *rig) canaries(ctx context.Context) (leaks []string, err error) {
 	search := func(where string, text []byte, openids bool) {
 		for token := range r.tokens {
@@ -26,8 +26,10 @@ func (r *rig) canaries(ctx context.Context) (leaks []string, err error) {
 				leaks = append(leaks, "(canary) "+where+" holds an access token")
 			}
 		}
-		if bytes.Contains(text, []byte(secret)) {
-			leaks = append(leaks, "(canary) "+where+" holds the appsecret")
+		for what, secret := range map[string]string{"the appsecret": secret, "the callback's token": callbackToken, "the callback's key": callbackKey} {
+			if bytes.Contains(text, []byte(secret)) {
+				leaks = append(leaks, "(canary) "+where+" holds "+what)
+			}
 		}
 		if openids && wholeOpenID.Match(text) {
 			leaks = append(leaks, "(canary) "+where+" holds a whole openid")
@@ -47,6 +49,21 @@ func (r *rig) canaries(ctx context.Context) (leaks []string, err error) {
 		}
 		search("the log of "+w.name, text, true)
 	}
+	replies, err := r.replies(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range replies {
+		search(p.where, p.text, p.nobody)
+		n, err := p.strangers()
+		if err != nil {
+			return nil, err
+		}
+		if n > 0 && !p.nobody {
+			leaks = append(leaks, fmt.Sprintf("(canary) %s holds %d whole openids in fields that have none", p.where, n))
+		}
+	}
+	r.figure("replies searched", len(replies))
 	if err := r.searchRedis(ctx, search); err != nil {
 		return nil, err
 	}

@@ -25,12 +25,16 @@ type crew struct {
 	env     []string // of those to come
 	mu      sync.Mutex
 	workers []*worker // all that ever were
+	servers []*worker // likewise, of the HTTP API
+	old     bool      // those to come are of the earlier version
 	number  int
 }
 
-// A worker is one process.
+// A worker is one process, of a worker or of a server.
 type worker struct {
 	name    string
+	clock   time.Duration // by which its clock is wrong
+	address string        // of a server
 	cmd     *exec.Cmd
 	log     string // file
 	metrics string // URL
@@ -59,17 +63,31 @@ func (c *crew) hire(ctx context.Context, n int) error {
 func (c *crew) start() (*worker, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.launch(clockOf(c.number))
+}
+
+// launch starts a worker with a clock, where the plan has wrong ones. c.mu is held.
+func (c *crew) launch(clock time.Duration) (*worker, error) {
 	c.number++
-	w := &worker{name: fmt.Sprintf("%s-%d", c.rig.name, c.number), ended: make(chan struct{})}
-	w.log = filepath.Join(c.rig.dir, w.name+".log")
-	log, err := os.Create(w.log)
-	if err != nil {
-		return nil, err
-	}
-	defer log.Close()
+	w := &worker{name: fmt.Sprintf("%s-%d", c.rig.name, c.number), clock: clock, ended: make(chan struct{})}
 	if err := c.command(w); err != nil {
 		return nil, err
 	}
+	if err := c.run(w); err != nil {
+		return nil, err
+	}
+	c.workers = append(c.workers, w)
+	return w, nil
+}
+
+// run starts a process.
+func (c *crew) run(w *worker) error {
+	w.log = filepath.Join(c.rig.dir, w.name+".log")
+	log, err := os.Create(w.log)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
 	w.cmd.Stdout, w.cmd.Stderr = log, log
 	w.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	started := make(chan error)
@@ -83,11 +101,7 @@ func (c *crew) start() (*worker, error) {
 			close(w.ended)
 		}
 	}()
-	if err := <-started; err != nil {
-		return nil, err
-	}
-	c.workers = append(c.workers, w)
-	return w, nil
+	return <-started
 }
 
 // environment is ours without what speaks to Hongyan.
@@ -117,7 +131,14 @@ func (c *crew) command(w *worker) error {
 		return err
 	}
 	w.cmd = exec.Command(r.home.workers[r.plan.tags], "--config", file)
+	if c.old {
+		w.cmd.Path = r.home.old
+	}
 	w.cmd.Env = append(environment(), c.env...)
+	if r.plan.clocks {
+		w.cmd.Path = r.home.clock
+		w.cmd.Env = append(w.cmd.Env, fmt.Sprintf("%s=%.0f", wrongBy, w.clock.Seconds()))
+	}
 	return nil
 }
 
@@ -175,23 +196,26 @@ func freePort() (string, error) {
 }
 
 // ready waits until the worker takes parcels.
-func (w *worker) ready(ctx context.Context) error {
+func (w *worker) ready(ctx context.Context) error { return w.says(ctx, "dispatching") }
+
+// says waits until a word stands in the process's log.
+func (w *worker) says(ctx context.Context, word string) error {
 	for range 600 {
 		text, err := os.ReadFile(w.log)
 		if err != nil {
 			return err
 		}
-		if strings.Contains(string(text), "dispatching") {
+		if strings.Contains(string(text), word) {
 			return nil
 		}
 		if w.hasEnded() {
-			return fmt.Errorf("worker %s ended at its start: %s", w.name, text)
+			return fmt.Errorf("%s ended at its start: %s", w.name, text)
 		}
 		if err := pause(ctx, 100*time.Millisecond); err != nil {
 			return err
 		}
 	}
-	return fmt.Errorf("worker %s is not ready after a minute", w.name)
+	return fmt.Errorf("%s is not ready after a minute", w.name)
 }
 
 func (w *worker) hasEnded() bool {
@@ -213,8 +237,18 @@ func (w *worker) kill() {
 func (c *crew) alive() []*worker {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var running []*worker
-	for _, w := range c.workers {
+	return running(c.workers)
+}
+
+// serving are the servers that run.
+func (c *crew) serving() []*worker {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return running(c.servers)
+}
+
+func running(list []*worker) (running []*worker) {
+	for _, w := range list {
 		if !w.hasEnded() {
 			running = append(running, w)
 		}
@@ -222,12 +256,21 @@ func (c *crew) alive() []*worker {
 	return running
 }
 
+// upgraded says that workers to come are of this version.
+func (c *crew) upgraded() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.old = false
+}
+
 // replace kills a worker and starts another in its place.
 func (c *crew) replace(w *worker) error {
 	mended := c.rig.broke("kill -9", w.name)
 	w.kill()
 	mended()
-	_, err := c.start()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, err := c.launch(w.clock)
 	return err
 }
 
@@ -249,7 +292,7 @@ func (c *crew) retire(ctx context.Context, w *worker) error {
 }
 
 func (c *crew) dismiss() {
-	for _, w := range c.alive() {
+	for _, w := range append(c.alive(), c.serving()...) {
 		_ = w.cmd.Process.Signal(syscall.SIGCONT)
 		w.kill()
 	}

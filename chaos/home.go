@@ -13,23 +13,31 @@ import (
 type home struct {
 	dir     string
 	workers map[string]string // by build tags
+	clock   string            // a worker whose clock can be wrong
 	enqueue string            // the command, with crash points
+	old     string            // a worker of an earlier version, which --old names
+	server  string
 }
 
 const module = "github.com/hongyan-dispatch/hongyan"
 
-func prepare(ctx context.Context, chosen []scenario) (*home, error) {
+func prepare(ctx context.Context, chosen []scenario, old string) (*home, error) {
 	dir, err := os.MkdirTemp("", "hongyan-chaos-")
 	if err != nil {
 		return nil, err
 	}
-	h := &home{dir: dir, workers: map[string]string{}}
+	h := &home{dir: dir, workers: map[string]string{}, old: old}
 	if err := os.Chmod(dir, 0o711); err != nil { // the servers' user must get through
 		return nil, err
 	}
 	for _, s := range chosen {
-		if h.workers[s.plan.tags] == "" {
+		if s.plan.clocks && h.clock == "" {
+			h.clock, err = h.buildClock(ctx)
+		} else if h.workers[s.plan.tags] == "" {
 			h.workers[s.plan.tags], err = h.build(ctx, "worker", s.plan.tags)
+		}
+		if err == nil && h.server == "" {
+			h.server, err = h.build(ctx, "server", "")
 		}
 		if err == nil && s.command && h.enqueue == "" {
 			h.enqueue, err = h.build(ctx, "enqueue", "chaos")
@@ -42,10 +50,11 @@ func prepare(ctx context.Context, chosen []scenario) (*home, error) {
 	return h, nil
 }
 
-// build builds a command with build tags.
-func (h *home) build(ctx context.Context, name, tags string) (string, error) {
-	program := filepath.Join(h.dir, name+"-"+tags)
-	out, err := exec.CommandContext(ctx, "go", "build", "-tags", tags, "-o", program, module+"/cmd/"+name).CombinedOutput()
+// build builds a command with build tags, and what else the builder is to know.
+func (h *home) build(ctx context.Context, name, tags string, args ...string) (string, error) {
+	program := filepath.Join(h.dir, name+"-"+tags+strings.Join(args[:min(1, len(args))], ""))
+	args = append([]string{"build", "-tags", tags, "-o", program}, args...)
+	out, err := exec.CommandContext(ctx, "go", append(args, module+"/cmd/"+name)...).CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("build %s: %w: %s", name, err, out)
 	}

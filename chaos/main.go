@@ -25,6 +25,7 @@ type flags struct {
 	Subject   string        `help:"What the faults strike: hongyan, or the naive build." enum:"hongyan,naive" default:"hongyan"`
 	Mutations bool          `help:"Take the safeties away, one at a time: the suite must notice each."`
 	JSON      bool          `help:"Print the figures as JSON."`
+	Old       string        `help:"A worker that was built from an earlier version: for the scenario upgrade." type:"existingfile" placeholder:"PATH"`
 
 	Worker naiveFlags `cmd:"" hidden:"" help:"A worker of the naive build."`
 	Run    struct{}   `cmd:"" default:"1" help:"Run the fault suite."`
@@ -61,6 +62,9 @@ func run(ctx context.Context, f flags, stdout, stderr io.Writer) error {
 		f.Seed = rand.Uint64N(1_000_000) + 1
 	}
 	fmt.Fprintf(stderr, "seed %d\n", f.Seed)
+	if f.Old == "" && len(f.Only) == 0 && !f.Mutations && f.Subject == hongyan {
+		fmt.Fprintln(stderr, "upgrade is left out: it wants --old PATH, a worker that was built from an earlier version")
+	}
 	report := &Report{Seed: f.Seed, Subject: f.Subject, Machine: machine(), Commit: commit()}
 	report.Results, err = play(ctx, f, chosen, newProgress(stderr))
 	if f.JSON {

@@ -56,6 +56,9 @@ type rig struct {
 	producer  *client.Client // writes the ledger first
 	handsOver *client.Client // knows no ledger
 	link      *devstack.Link // between workers and Redis; nil: none
+	remote    *client.Remote // speaks HTTP; nil: no producer does
+	key       string         // of the HTTP API
+	balancer  *balancer      // before the servers; nil: none
 	crew      *crew
 	undo      []func() // when the servers have stopped
 	books     books
@@ -94,7 +97,8 @@ func (r *rig) figure(name string, value any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if d, ok := value.(time.Duration); ok {
-		value = d.Round(10 * time.Millisecond).Seconds()
+		const hundredth = 10 * time.Millisecond
+		value = float64(d.Round(hundredth)/hundredth) / 100
 	}
 	r.figures[name] = value
 }
@@ -130,10 +134,15 @@ func (r *rig) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := postgres.Migrate(ctx, r.stack.DatabaseURL()); err != nil {
+	if err := r.simulate(); err != nil {
 		return err
 	}
-	if err := r.simulate(); err != nil {
+	if r.old {
+		err = r.migrate(ctx, r.home.old)
+	} else {
+		err = postgres.Migrate(ctx, r.stack.DatabaseURL())
+	}
+	if err != nil {
 		return err
 	}
 	return r.connect(ctx)
@@ -220,7 +229,7 @@ func (r *rig) connect(ctx context.Context) error {
 	if r.producer, err = client.New(ctx, o); err != nil {
 		return err
 	}
-	r.crew = &crew{rig: r}
+	r.crew = &crew{rig: r, old: r.old}
 	if r.without != "" {
 		r.crew.env = []string{"HONGYAN_FAULT_WITHOUT=" + string(r.without)}
 	}
@@ -235,6 +244,12 @@ func (r *rig) close() error {
 		if c != nil {
 			_ = c.Close()
 		}
+	}
+	if r.remote != nil {
+		_ = r.remote.Close()
+	}
+	if r.balancer != nil {
+		r.balancer.close()
 	}
 	if r.db != nil {
 		r.db.Close()
@@ -266,6 +281,11 @@ func (r *rig) work(ctx context.Context) error {
 	r.started = time.Now()
 	if err := r.crew.hire(ctx, r.plan.workers); err != nil {
 		return err
+	}
+	if r.plan.servers > 0 {
+		if err := r.openServers(ctx); err != nil {
+			return err
+		}
 	}
 	produced := make(chan error, 1)
 	producing, stop := context.WithCancel(ctx)

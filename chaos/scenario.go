@@ -30,6 +30,7 @@ type scenario struct {
 	naive     bool                                 // also strikes the naive build
 	brief     bool                                 // is part of go test
 	command   bool                                 // uses the command enqueue
+	old       bool                                 // begins with workers of an earlier version, which --old names
 	tolerated map[int]int64                        // calls over a limit that belong to the scenario, by code
 	after     func(context.Context, *rig) []string // more checks, when all is decided
 }
@@ -54,6 +55,8 @@ type plan struct {
 	failed    bool          // failed is no end: it is replayed
 	neighbour bool          // there is a second account, which sends little
 	link      bool          // workers reach Redis over a link that we can slow down
+	servers   int           // of the HTTP API, through which the producers enqueue; 0: they do it themselves
+	clocks    bool          // of three workers one has a clock that is ten minutes ahead, one a clock ten minutes behind
 	many      int           // messages beside the producer's
 }
 
@@ -93,6 +96,12 @@ func choose(f flags) ([]scenario, error) {
 	}
 	var chosen []scenario
 	for _, s := range scenarios {
+		if s.old && f.Old == "" {
+			if slices.Contains(f.Only, s.name) {
+				return nil, fmt.Errorf("--only %s wants --old PATH, a worker that was built from an earlier version", s.name)
+			}
+			continue
+		}
 		if len(f.Only) > 0 && !slices.Contains(f.Only, s.name) || len(f.Only) == 0 && f.Mutations != (s.without != "") || f.Subject == naive && !s.naive {
 			continue
 		}
@@ -114,7 +123,7 @@ func choose(f flags) ([]scenario, error) {
 func play(ctx context.Context, f flags, chosen []scenario, p *progress) ([]*Result, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	home, err := prepare(ctx, chosen)
+	home, err := prepare(ctx, chosen, f.Old)
 	if err != nil {
 		return nil, err
 	}

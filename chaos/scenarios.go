@@ -82,6 +82,18 @@ var scenarios = []scenario{
 		plan: mixed.but(func(p *plan) { p.latency = "60ms-350ms" }),
 	},
 	{
+		name: "api-roll", about: "producers speak HTTP; two servers and three workers are replaced by SIGTERM, one after another, twice", do: rollBoth, after: noneRefused,
+		plan: mixed.but(func(p *plan) { p.messages, p.servers, p.latency = 12_000, 2, "60ms-350ms" }),
+	},
+	{
+		name: "clocks", about: "of three workers one has a clock ten minutes ahead, one a clock ten minutes behind", do: wrongClocks, after: rightTimes, command: true,
+		plan: mixed.but(func(p *plan) { p.handOver, p.windows, p.clocks, p.latency = true, true, true, "60ms-350ms" }),
+	},
+	{
+		name: "upgrade", about: "the schema is migrated under workers of an earlier version (--old PATH), which new ones join and then replace", do: upgrade, after: noneFailed, old: true,
+		plan: mixed.but(func(p *plan) { p.workers, p.handOver, p.windows, p.latency = 2, true, true, "60ms-350ms" }),
+	},
+	{
 		name: "redis-refuses", about: "Redis refuses writes: OOM, then READONLY", do: refuseWrites, after: noneFailed,
 		plan: mixed.but(func(p *plan) { p.outage = 6 * time.Second }),
 	},
@@ -118,8 +130,8 @@ var scenarios = []scenario{
 		plan: plan{messages: 1, fixed: true, perSecond: 1, workers: 2, settle: time.Second, templates: true, neighbour: true, many: 50_000}, long: plan{many: 1_000_000},
 	},
 	{
-		name: "soak", about: "four fifths of what the limits allow, for long (ten minutes in the long form)", do: soak,
-		plan: mixed.but(func(p *plan) { p.messages, p.perSecond, p.workers = 10_000, 330, 1 }), long: plan{messages: 200_000},
+		name: "soak", about: "four fifths of what the limits allow, for long (ten minutes in the long form), and then three times that", do: soak,
+		plan: mixed.but(func(p *plan) { p.messages, p.perSecond, p.workers, p.many = 10_000, 330, 1, 5000 }), long: plan{messages: 200_000, many: 50_000},
 	},
 	{
 		name: "network", about: "all lines of the workers are up to 300 ms late at each piece, and tear", do: badNetwork, after: linesTore,
@@ -138,5 +150,9 @@ var scenarios = []scenario{
 		plan: mutant, command: true,
 	},
 	{name: "without-no-redirects", about: "redirects are followed", do: redirect, without: fault.NoRedirects, plan: mutant, brief: true},
+	{
+		name: "without-clock", about: "each worker goes by its own machine's clock", do: wrongClocks, without: fault.Clock, after: rightTimes, command: true,
+		plan: mutant.but(func(p *plan) { p.handOver, p.windows, p.clocks = true, true, true }),
+	},
 	{name: "without-reconciler", about: "nobody looks for what is left behind", do: killWorkers, without: fault.Reconciler, plan: mutant},
 }

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hibiken/asynq"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/hongyan-dispatch/hongyan/client"
 	"github.com/hongyan-dispatch/hongyan/internal/wechattest"
@@ -73,14 +75,27 @@ func (r *rig) compose(n int) message.Message {
 		m.Kind, m.Body = message.Template, json.RawMessage(notice)
 	case k < 18:
 		m.Kind, m.Body = message.Custom, json.RawMessage(text)
-		if r.plan.windows { // the seven of twenty go to one user
-			m.To = user(20_000_000 + n/20)
+		if r.plan.windows {
+			m.To = r.written(n)
 		}
 	default:
 		m.Kind, m.Body = message.Subscribe, json.RawMessage(notice)
 		r.sim.Account(appID).Permit(string(m.To), "order_paid", 3) // more than one: a second one must not be refused for that
 	}
+	if r.plan.clocks {
+		r.timed(n, &m)
+	}
 	return m
+}
+
+// written is to whom the n-th message is an answer: seven go to one user. They are enqueued together, but where clocks
+// are wrong, there to seven users one by one, so that a user is answered by several workers.
+func (r *rig) written(n int) message.OpenID {
+	group := n / 20
+	if r.plan.clocks {
+		group += n%20 - 11 - group%perWindow
+	}
+	return user(20_000_000 + group)
 }
 
 // produce enqueues the plan's messages at its pace, each again until it is told that it is accepted.
@@ -90,6 +105,9 @@ func (r *rig) produce(ctx context.Context) error {
 	}
 	if r.plan.campaigns {
 		return r.produceCampaigns(ctx)
+	}
+	if r.plan.servers > 0 {
+		return r.produceOverHTTP(ctx)
 	}
 	began := time.Now()
 	for from := 0; from < r.plan.messages; from += batch {
@@ -127,24 +145,45 @@ func (r *rig) broken() int {
 // open20 lets the users write to whom customer-service messages will go.
 func (r *rig) open20(ctx context.Context, numbers []int) error {
 	for _, n := range numbers {
-		if n%20 != 0 {
+		switch {
+		case n%20 != 0:
 			continue
-		}
-		u := user(20_000_000 + n/20)
-		if err := r.sim.Account(appID).Act(string(u), wechattest.Message); err != nil {
-			return err
-		}
-		e := client.Event{Account: account, OpenID: u, Type: client.Messaged, At: time.Now()}
-		for r.producer.Event(ctx, e) != nil { // in any order and any number of times
-			if err := pause(ctx, 200*time.Millisecond); err != nil {
+		case !r.plan.clocks:
+			if err := r.act(ctx, r.written(n), wechattest.Message); err != nil {
 				return err
+			}
+		case n/20%perWindow == 0: // the users of this group and the six after it: every other one has a short window
+			for i := range perWindow {
+				does := []wechattest.Action{wechattest.Message, wechattest.Menu}[i%2]
+				if err := r.act(ctx, r.written(n+11+i), does); err != nil {
+					return err
+				}
 			}
 		}
 	}
 	return nil
 }
 
-func (r *rig) offer(ctx context.Context, by *client.Client, numbers []int) error {
+// act lets a user do something, and tells of it.
+func (r *rig) act(ctx context.Context, u message.OpenID, does wechattest.Action) error {
+	if err := r.sim.Account(appID).Act(string(u), does); err != nil {
+		return err
+	}
+	e := client.Event{Account: account, OpenID: u, Type: client.EventType(does), At: time.Now()}
+	for r.producer.Event(ctx, e) != nil { // in any order and any number of times
+		if err := pause(ctx, 200*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// An enqueuer is a client, of one kind or another.
+type enqueuer interface {
+	EnqueueBatch(ctx context.Context, messages []message.Message) []client.Receipt
+}
+
+func (r *rig) offer(ctx context.Context, by enqueuer, numbers []int) error {
 	for len(numbers) > 0 {
 		messages := make([]message.Message, len(numbers))
 		for i, n := range numbers {
@@ -172,6 +211,54 @@ func (r *rig) offer(ctx context.Context, by *client.Client, numbers []int) error
 		}
 	}
 	return nil
+}
+
+// httpProducers is how many producers speak HTTP at a time: half of them post single messages, half lines.
+const httpProducers = 8
+
+// produceOverHTTP enqueues the plan's messages at its pace, by many producers through the balancer.
+func (r *rig) produceOverHTTP(ctx context.Context) error {
+	began := time.Now()
+	var next atomic.Int64
+	var producers errgroup.Group
+	const some = 5
+	for i := range httpProducers {
+		producers.Go(func() error {
+			for {
+				from := int(next.Add(some)) - some
+				if from >= r.plan.messages {
+					return nil
+				}
+				if err := pause(ctx, time.Until(began.Add(time.Duration(from)*time.Second/time.Duration(r.plan.perSecond)))); err != nil {
+					return err
+				}
+				var numbers []int
+				for n := from; n < min(from+some, r.plan.messages); n++ {
+					numbers = append(numbers, n)
+				}
+				var by enqueuer = r.remote
+				if i%2 == 0 {
+					by = oneByOne{r.remote}
+				}
+				if err := r.offer(ctx, by, numbers); err != nil {
+					return err
+				}
+				r.progress.say(r.name, "%d of %d messages accepted, %d sent", r.books.count(), r.plan.messages, r.sim.AcceptedTotal())
+			}
+		})
+	}
+	return producers.Wait()
+}
+
+// oneByOne posts each message in a request of its own.
+type oneByOne struct{ *client.Remote }
+
+func (o oneByOne) EnqueueBatch(ctx context.Context, messages []message.Message) []client.Receipt {
+	receipts := make([]client.Receipt, len(messages))
+	for i, m := range messages {
+		receipts[i], _ = o.Enqueue(ctx, m) // the error stands in the receipt
+	}
+	return receipts
 }
 
 // produceNaive enqueues a task for each message.

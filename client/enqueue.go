@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hongyan-dispatch/hongyan/internal/clock"
 	"github.com/hongyan-dispatch/hongyan/internal/fault"
 	"github.com/hongyan-dispatch/hongyan/internal/postgres"
 	"github.com/hongyan-dispatch/hongyan/internal/tasks"
@@ -29,7 +30,7 @@ type Receipt struct {
 // The message's body, list and labels must not be changed afterwards.
 func (c *Client) Enqueue(ctx context.Context, m message.Message) (Receipt, error) {
 	var e entry
-	c.prepare(&e, m, false, time.Now())
+	c.prepare(&e, m, false, clock.Now())
 	switch {
 	case e.receipt.Err != nil:
 	case e.parts != nil:
@@ -80,7 +81,7 @@ func (c *Client) EnqueueAll(ctx context.Context, messages []message.Message) []R
 	receipts := make([]Receipt, len(messages))
 	entries := make([]entry, len(messages))
 	refused := c.ledger == nil || len(messages) > MaxAll
-	now := time.Now()
+	now := clock.Now()
 	for i := range messages {
 		e := &entries[i]
 		c.prepare(e, messages[i], true, now)
@@ -134,7 +135,7 @@ const MaxAll = 1000
 
 // round enqueues messages that travel together.
 func (c *Client) round(ctx context.Context, messages []message.Message, receipts []Receipt) {
-	now := time.Now()
+	now := clock.Now()
 	entries := make([]entry, len(messages))
 	var lists []*entry
 	good := make([]*entry, 0, len(messages))
@@ -223,7 +224,7 @@ func (c *Client) send(ctx context.Context, entries []*entry) {
 // sendMessages makes parcels of messages, writes them into the ledger if there is one, and puts them into the queue.
 // Those of all are accepted together or not at all.
 func (c *Client) sendMessages(ctx context.Context, messages []*message.Message, all bool, receipt func(*message.Message) *Receipt) {
-	parcels := tasks.Pack(messages, time.Now())
+	parcels := tasks.Pack(messages, clock.Now())
 	fault.At(fault.Offered, "")
 	if c.ledger != nil {
 		if err := c.accept(ctx, parcels, all, receipt); err != nil {
@@ -272,7 +273,7 @@ func (c *Client) accept(ctx context.Context, parcels []*message.Parcel, all bool
 	if all {
 		accept = c.ledger.AcceptAll
 	}
-	acceptances, err := accept(ctx, parcels, time.Now())
+	acceptances, err := accept(ctx, parcels, clock.Now())
 	if err != nil {
 		return fmt.Errorf("%w: postgres: %w", doubt(err), err)
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/hongyan-dispatch/hongyan/internal/clock"
 	"github.com/hongyan-dispatch/hongyan/internal/postgres"
 	"github.com/hongyan-dispatch/hongyan/internal/window"
 	"github.com/hongyan-dispatch/hongyan/message"
@@ -133,7 +134,7 @@ func (e Event) Validate(now time.Time) error {
 // a user who had refused them. It may be reported in any order and any number of times; after an error report it
 // again.
 func (c *Client) Event(ctx context.Context, e Event) error {
-	now := time.Now()
+	now := clock.Now()
 	if err := e.Validate(now); err != nil {
 		return err
 	}

@@ -242,6 +242,8 @@ func (r *Remote) CheckCampaign(ctx context.Context, idOrName string, o CheckOpti
 		Recipients int               `json:"recipients"`
 		Good       int               `json:"good"`
 		AtCap      int               `json:"at_cap"`
+		Closed     *int              `json:"window_closed"`
+		Mass       *MassForecast     `json:"mass"`
 		Forecast   *CampaignForecast `json:"forecast"`
 		Tests      []struct {
 			ID    message.ID `json:"id"`
@@ -267,7 +269,10 @@ func (r *Remote) CheckCampaign(ctx context.Context, idOrName string, o CheckOpti
 	}
 	out := CampaignCheck{
 		Campaign: p.Campaign, Audience: p.Audience, Problems: a.Problems, Notes: a.Notes, Samples: a.Samples,
-		Recipients: a.Recipients, Good: a.Good, AtCap: a.AtCap, Forecast: a.Forecast,
+		Recipients: a.Recipients, Good: a.Good, AtCap: a.AtCap, Closed: -1, Forecast: a.Forecast, Mass: a.Mass,
+	}
+	if a.Closed != nil {
+		out.Closed = *a.Closed
 	}
 	for _, t := range a.Tests {
 		receipt := Receipt{ID: t.ID, Durability: InPostgres}

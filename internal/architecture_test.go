@@ -21,7 +21,8 @@ const (
 	ground   = iota // words and plain data; aside: config and servers for mains and tests
 	ideas           // one rule of WeChat or of the queue each
 	adapters        // stores
-	heart           // one message from the queue to WeChat; what follows, what was left behind
+	heart           // one message from the queue to WeChat; what follows, what was left behind; what producers may do
+	desk            // tells people how things stand
 	doors           // how the world comes in and hears back
 	wiring          // builds a worker out of the rooms, for whoever runs one; knows all of them
 	mains           // run what was built, do nothing else
@@ -41,6 +42,7 @@ var rooms = map[string]room{
 	"sql":            {ground, nil},
 	"sql/migrations": {ground, nil},
 
+	"internal/clock":      {ground, nil}, // the time that all processes agree on
 	"internal/config":     {ground, nil}, // settings reach the other rooms as plain arguments
 	"internal/telemetry":  {ground, nil},
 	"internal/wechattest": {ground, nil}, // shares no code with internal/wechat, or the tests prove nothing
@@ -51,27 +53,28 @@ var rooms = map[string]room{
 	"internal/window":    {ideas, []string{"message"}},
 	"internal/ratelimit": {ideas, []string{"message", "outcome"}},
 	"internal/mass":      {ideas, []string{"message"}},
-	"internal/gate":      {ideas, []string{"message", "outcome"}},
+	"internal/gate":      {ideas, []string{"internal/clock", "message", "outcome"}},
 	"internal/wechat":    {ideas, []string{"message", "internal/fault"}},
 	"internal/tasks":     {ideas, []string{"message"}}, // no handlers, so that a producer links no pipeline
 	"internal/campaign":  {ideas, []string{"message"}},
 	"internal/audience":  {ideas, []string{"message"}},
 
-	"internal/postgres": {adapters, []string{"message", "outcome", "internal/campaign", "internal/mass", "internal/fault", "sql", "sql/migrations"}},
+	"internal/postgres": {adapters, []string{"internal/clock", "message", "outcome", "internal/campaign", "internal/mass", "internal/fault", "sql", "sql/migrations"}},
 	"internal/token":    {adapters, []string{"message", "internal/wechat"}},
 
-	"internal/pipeline":  {heart, []string{"message", "outcome", "internal/wechat", "internal/fault"}},
-	"internal/feed":      {heart, []string{"message", "outcome", "internal/tasks", "internal/campaign", "internal/gate"}},
-	"internal/reconcile": {heart, []string{"message", "outcome", "internal/tasks"}},
+	"internal/pipeline":  {heart, []string{"internal/clock", "message", "outcome", "internal/wechat", "internal/fault"}},
+	"internal/feed":      {heart, []string{"internal/clock", "message", "outcome", "internal/tasks", "internal/campaign", "internal/gate"}},
+	"internal/reconcile": {heart, []string{"internal/clock", "message", "outcome", "internal/tasks"}},
 
-	"internal/report": {heart, []string{"message", "outcome", "internal/window", "internal/ratelimit", "internal/wechat", "internal/tasks", "internal/postgres"}},
+	"client": {heart, []string{"internal/clock", "message", "outcome", "internal/campaign", "internal/audience", "internal/mass", "internal/window", "internal/tasks", "internal/postgres", "internal/fault"}},
 
-	"internal/worker":    {doors, []string{"message", "outcome", "internal/tasks", "internal/campaign", "internal/pipeline", "internal/fault"}},
-	"internal/api":       {doors, []string{"message", "outcome", "internal/lines", "internal/campaign", "internal/report"}},
-	"internal/callback":  {doors, []string{"message", "outcome"}},
+	"internal/report": {desk, []string{"internal/clock", "message", "outcome", "client", "internal/window", "internal/ratelimit", "internal/wechat", "internal/tasks", "internal/postgres"}},
+
+	"internal/worker":    {doors, []string{"internal/clock", "message", "outcome", "internal/tasks", "internal/campaign", "internal/pipeline", "internal/fault"}},
+	"internal/api":       {doors, []string{"internal/clock", "message", "outcome", "client", "internal/lines", "internal/campaign", "internal/report"}},
+	"internal/callback":  {doors, []string{"internal/clock", "message", "outcome"}},
 	"internal/dashboard": {doors, []string{"outcome", "internal/campaign"}},
-	"internal/webhook":   {doors, []string{"outcome"}},
-	"client":             {doors, []string{"message", "outcome", "internal/campaign", "internal/audience", "internal/mass", "internal/window", "internal/tasks", "internal/postgres", "internal/fault"}},
+	"internal/webhook":   {doors, []string{"internal/clock", "outcome"}},
 
 	"internal/app": {wiring, nil},
 

@@ -38,14 +38,14 @@ func (f *fleet) ledger() *postgres.Store {
 // campaign writes a campaign down whose audience has n people.
 func (f *fleet) campaign(s *postgres.Store, n int, change func(*campaign.Spec)) message.ID {
 	f.Helper()
+	id := message.NewID(time.Now())
 	spec := &campaign.Spec{
-		Name: "double-eleven", Account: "shop", Kind: message.Template,
+		Name: "double-eleven " + id.String(), Account: "shop", Kind: message.Template,
 		Body: json.RawMessage(`{"template_id":"order_paid","data":{"thing2":{"value":"{{.name}}，您好"}}}`),
 	}
 	if change != nil {
 		change(spec)
 	}
-	id := message.NewID(time.Now())
 	if err := s.CreateCampaign(f.Context(), spec, id); err != nil {
 		f.Fatal(err)
 	}

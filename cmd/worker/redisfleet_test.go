@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"regexp"
 	"strconv"
 	"strings"
@@ -12,6 +13,8 @@ import (
 
 	"github.com/hongyan-dispatch/hongyan/internal/devstack"
 	"github.com/hongyan-dispatch/hongyan/internal/postgres"
+	"github.com/hongyan-dispatch/hongyan/internal/ratelimit"
+	"github.com/hongyan-dispatch/hongyan/internal/tasks"
 	"github.com/hongyan-dispatch/hongyan/internal/wechattest"
 )
 
@@ -69,7 +72,9 @@ func TestSentinelsAndAPartition(t *testing.T) {
 	const n = 3200
 	servers := redisFleet(t, devstack.StartSentinels)
 	password, everywhere := besides(t, servers)
-	f := newFleetOn(t, everywhere, devstack.Postgres(t, postgres.Migrate), quick())
+	const pace = 60
+	f := newFleetOn(t, everywhere, devstack.Postgres(t, postgres.Migrate),
+		shop(fmt.Sprintf("limits: {template: {per_day: 100000, per_second: %d}, custom: {per_day: 100000, per_second: 40}}", pace)))
 	f.sim.SetLatency(wechattest.Latency{Min: 20 * time.Millisecond, Max: 80 * time.Millisecond})
 	f.remembers(n)
 	cutOff := everywhere
@@ -111,6 +116,7 @@ func TestSentinelsAndAPartition(t *testing.T) {
 		t.Fatal(err)
 	}
 	began := time.Now()
+	counted := f.wechat("shop").Calls(wechattest.PathTemplate)
 	eventually(t, 60*time.Second, "new master", func() bool {
 		s := redis.NewSentinelClient(&redis.Options{Addr: servers.Sentinels()[0].Addr(), Password: password})
 		defer s.Close()
@@ -133,15 +139,52 @@ func TestSentinelsAndAPartition(t *testing.T) {
 	for _, line := range lines {
 		line.Mend()
 	}
+	partition := time.Since(began)
 	t.Logf("replaced after %v, sent by then %d, commands on the old master meanwhile %d",
 		replaced.Round(time.Millisecond), before, commandsIn(more)-commandsIn(written))
 
 	f.await(3*time.Minute, map[string]int{"sent": n}, "true")
 	f.sentOnce(n)
+	f.overshot(everywhere, pace, partition, counted)
 	eventually(t, 30*time.Second, "the old master as a replica", func() bool {
 		text, err := old.Info(f.background(), "replication").Result()
 		return err == nil && strings.Contains(text, "role:slave")
 	})
+}
+
+// overshot compares what the simulator counted with what the new master knows. Each master gives out the whole pace, so while
+// there are two of them calls go at twice the pace at most. Of the day's quota no more is forgotten than the leases that
+// were in flight when they parted: a worker reports the sum of what it has spent, so the new master hears of calls that
+// were counted by the old one.
+func (f *fleet) overshot(url string, pace float64, partition time.Duration, before wechattest.Calls) {
+	f.Helper()
+	rdb, err := tasks.Redis(url)
+	if err != nil {
+		f.Fatal(err)
+	}
+	defer rdb.Close()
+	limits := ratelimit.Limits{PerDay: 100_000, PerSecond: pace}
+	q := ratelimit.New(rdb, "witness", func(ratelimit.Key) ratelimit.Limits { return limits })
+	var known ratelimit.Usage
+	eventually(f.T, 30*time.Second, "leases that are given back", func() bool {
+		known, err = q.Usage(f.background(), ratelimit.Key{App: "wx00000000000000f1", API: wechattest.PathTemplate})
+		return err == nil && known.Known && known.Leased == 0
+	})
+	const inFlight = 0.25 // seconds of pace: a block of leases, and a burst
+	calls := f.wechat("shop").Calls(wechattest.PathTemplate)
+	forgotten := calls.Arrived - known.Used
+	most := int64(2 * 2 * inFlight * pace) // two workers, each with a lease for urgent messages and one for all
+	f.Logf("partition of %v: %d calls of %d are not known to the new master (at most %d); most in a second %d, before %d",
+		partition.Round(time.Millisecond), forgotten, calls.Arrived, most, calls.Max1s, before.Max1s)
+	if forgotten > most {
+		f.Errorf("%d calls of the day are forgotten, want at most %d", forgotten, most)
+	}
+	if most := int64(2 * (pace + inFlight*pace)); calls.Max1s > most {
+		f.Errorf("%d calls within a second, want at most %d: twice the pace and its burst", calls.Max1s, most)
+	}
+	if most := int64(60*pace + partition.Seconds()*pace); calls.Max60s > most {
+		f.Errorf("%d calls within a minute, want at most %d", calls.Max60s, most)
+	}
 }
 
 // besides makes users beside the one by which the fleet's servers know each other: the workers', whose URL it says, and keeper.

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/hongyan-dispatch/hongyan/internal/clock"
 )
 
 // An auditor writes down who did what. Posted messages and events are written within a second, many at once: the ledger
@@ -85,5 +87,5 @@ func (a *auditor) flush(ctx context.Context) {
 
 // entry is what a call does.
 func (c *call) entry(action, account, target, detail string, n int) Entry {
-	return Entry{At: time.Now(), Key: c.key.ID, Name: c.key.Name, Action: action, Account: account, Target: target, N: n, Detail: detail, Address: c.address()}
+	return Entry{At: clock.Now(), Key: c.key.ID, Name: c.key.Name, Action: action, Account: account, Target: target, N: n, Detail: detail, Address: c.address()}
 }

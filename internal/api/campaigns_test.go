@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/hongyan-dispatch/hongyan/client"
 	"github.com/hongyan-dispatch/hongyan/message"
 )
 
@@ -17,8 +18,8 @@ type exporting struct {
 	export func(context.Context, io.Writer) error
 }
 
-func (exporting) Campaign(context.Context, message.ID) (Campaign, error) {
-	return Campaign{Account: "shop", Kind: message.Template}, nil
+func (exporting) Campaign(context.Context, message.ID) (client.Campaign, error) {
+	return client.Campaign{Account: "shop", Kind: message.Template}, nil
 }
 
 func (e exporting) Export(ctx context.Context, _ message.ID, w io.Writer) error {

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/semaphore"
 	"golang.org/x/time/rate"
 
+	"github.com/hongyan-dispatch/hongyan/internal/clock"
 	"github.com/hongyan-dispatch/hongyan/message"
 )
 
@@ -163,8 +164,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // door lets in who has a live key, and answers with what goes wrong behind it.
 func (h *Handler) door(rt route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c := &call{w: &recorder{ResponseWriter: w}, r: r, rc: http.NewResponseController(w), now: time.Now(), release: func() {}}
-		_ = c.rc.SetWriteDeadline(c.now.Add(2 * h.options.Patience)) // instead of the server's own; streams go on
+		start := time.Now()
+		c := &call{w: &recorder{ResponseWriter: w}, r: r, rc: http.NewResponseController(w), now: clock.Of(start), release: func() {}}
+		_ = c.rc.SetWriteDeadline(start.Add(2 * h.options.Patience)) // instead of the server's own; streams go on
 		if err := h.enter(c, rt); err != nil {
 			h.complain(c, rt, err)
 		}
@@ -172,7 +174,7 @@ func (h *Handler) door(rt route) http.Handler {
 		if c.traced != nil {
 			c.traced(c.w.status)
 		}
-		h.options.Observe(rt.operation, c.w.status, time.Since(c.now))
+		h.options.Observe(rt.operation, c.w.status, time.Since(start))
 		if c.torn {
 			panic(http.ErrAbortHandler) // net/http's way to end the connection without the answer's end
 		}

@@ -13,6 +13,8 @@ import (
 
 	"github.com/hongyan-dispatch/hongyan/client"
 	"github.com/hongyan-dispatch/hongyan/internal/api"
+	"github.com/hongyan-dispatch/hongyan/internal/clock"
+	"github.com/hongyan-dispatch/hongyan/internal/config"
 	"github.com/hongyan-dispatch/hongyan/internal/postgres"
 	"github.com/hongyan-dispatch/hongyan/internal/ratelimit"
 	"github.com/hongyan-dispatch/hongyan/internal/report"
@@ -49,7 +51,7 @@ func (s *server) openAPI(ctx context.Context, all accounts) (err error) {
 	if err != nil {
 		return err
 	}
-	if !slices.ContainsFunc(keys, func(k postgres.APIKey) bool { return k.Live(time.Now()) }) {
+	if !slices.ContainsFunc(keys, func(k postgres.APIKey) bool { return k.Live(clock.Now()) }) {
 		s.log.Warn("no API key lives, so that /v1 lets nobody in: make one with server key create")
 	}
 	return nil
@@ -65,6 +67,10 @@ func (all accounts) reported(name string) (report.Account, bool) {
 	return report.Account{
 		AppID: app, Window: all.windowRules(app), TryUnknown: a.Window.Unknown == "try", UrgentDay: a.Reserve.UrgentDay,
 		Limits: func(path string) ratelimit.Limits { return all.limits(ratelimit.Key{App: app, API: path}) },
+		Mass: client.MassCaps{
+			PerDay: a.caps.PerDay, AllPerDay: a.caps.AllPerDay, AllPerMonth: a.caps.AllPerMonth, UserPerMonth: a.caps.UserPerMonth,
+			Observe: a.caps.Observe, ListsRefused: a.Type == config.SubscriptionAccount,
+		},
 	}, true
 }
 
@@ -104,7 +110,7 @@ func (k apiKeys) load(ctx context.Context) ([]api.Key, error) {
 		return nil, err
 	}
 	var keys []api.Key
-	now := time.Now()
+	now := clock.Now()
 	for _, r := range rows {
 		if !r.Live(now) || len(r.Hash) != len(api.Key{}.Hash) {
 			continue
@@ -159,7 +165,7 @@ type apiEvents struct{ *client.Client }
 func (e apiEvents) Parse(text []byte) (api.Event, error) {
 	event, err := client.ParseEvent(text)
 	if err == nil {
-		err = event.Validate(time.Now())
+		err = event.Validate(clock.Now())
 	}
 	return api.Event{Account: event.Account, OpenID: event.OpenID, Type: string(event.Type), At: event.At}, err
 }
@@ -217,7 +223,7 @@ func (a apiAccounts) Quotas(ctx context.Context, account string) ([]api.Quota, e
 		if err != nil {
 			return nil, err
 		}
-		quotas = append(quotas, api.Quota{Kind: kind, API: path, Quota: report.QuotaOf(u), UsedUpAt: report.UsedUpAt(u, time.Now())})
+		quotas = append(quotas, api.Quota{Kind: kind, API: path, Quota: report.QuotaOf(u), UsedUpAt: report.UsedUpAt(u, clock.Now())})
 	}
 	return quotas, nil
 }
@@ -269,7 +275,7 @@ func (a apiAccounts) CloseGate(ctx context.Context, account, path, reason string
 
 func (a apiAccounts) Window(ctx context.Context, account string, user message.OpenID) (api.Window, error) {
 	of, _ := a.accounts.reported(account)
-	v, err := a.Source.Window(ctx, of, user, time.Now())
+	v, err := a.Source.Window(ctx, of, user, clock.Now())
 	if err != nil {
 		return api.Window{}, fmt.Errorf("redis: %w", err)
 	}
@@ -336,7 +342,7 @@ func (b *backlog) run(ctx context.Context) error {
 	tick := time.NewTicker(backlogEvery)
 	defer tick.Stop()
 	for {
-		if err := b.count(ctx, time.Now()); err != nil && ctx.Err() == nil {
+		if err := b.count(ctx, clock.Now()); err != nil && ctx.Err() == nil {
 			b.failed(err)
 		}
 		select {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/hongyan-dispatch/hongyan/client"
 	"github.com/hongyan-dispatch/hongyan/internal/api"
+	"github.com/hongyan-dispatch/hongyan/internal/clock"
 	"github.com/hongyan-dispatch/hongyan/internal/postgres"
 	"github.com/hongyan-dispatch/hongyan/message"
 )
@@ -34,14 +35,14 @@ func apiApproval(p postgres.Approval, now time.Time) api.Approval {
 }
 
 func (a apiApprovals) Ask(ctx context.Context, m message.Message, by string) (api.Approval, bool, error) {
-	p, duplicate, taken, err := a.AskApproval(ctx, &m, by, time.Now())
+	p, duplicate, taken, err := a.AskApproval(ctx, &m, by, clock.Now())
 	switch {
 	case err != nil:
 		return api.Approval{}, false, changed(err)
 	case taken:
 		return api.Approval{}, true, api.ErrConflict
 	}
-	return apiApproval(p, time.Now()), duplicate, nil
+	return apiApproval(p, clock.Now()), duplicate, nil
 }
 
 func (a apiApprovals) Approval(ctx context.Context, id message.ID) (api.Approval, error) {
@@ -52,7 +53,7 @@ func (a apiApprovals) Approval(ctx context.Context, id message.ID) (api.Approval
 	if err != nil {
 		return api.Approval{}, apiError(err)
 	}
-	return apiApproval(p, time.Now()), nil
+	return apiApproval(p, clock.Now()), nil
 }
 
 // shownApprovals is how many are listed at one time.
@@ -65,7 +66,7 @@ func (a apiApprovals) Waiting(ctx context.Context, account string) ([]api.Approv
 		if p, err = a.settled(ctx, p, restsFor); err != nil {
 			return nil, err
 		}
-		if one := apiApproval(p, time.Now()); one.Status == postgres.ApprovalWaiting || one.Status == postgres.ApprovalApproving {
+		if one := apiApproval(p, clock.Now()); one.Status == postgres.ApprovalWaiting || one.Status == postgres.ApprovalApproving {
 			waiting = append(waiting, one)
 		}
 	}
@@ -79,7 +80,7 @@ const restsFor = time.Minute
 // short, before its message was accepted or behind that. Where it was, that is noted. Where it was not, and so late that the
 // message's key may be forgotten, the approval waits again: nobody can be enqueueing it any more.
 func (a apiApprovals) settled(ctx context.Context, p postgres.Approval, after time.Duration) (postgres.Approval, error) {
-	if p.State != postgres.ApprovalApproving || time.Since(p.Decided) < after {
+	if p.State != postgres.ApprovalApproving || clock.Since(p.Decided) < after {
 		return p, nil
 	}
 	ids, err := a.ApprovedAs(ctx, p, approvalKey(p.ID, p.Message))
@@ -88,7 +89,7 @@ func (a apiApprovals) settled(ctx context.Context, p postgres.Approval, after ti
 		return p, err
 	case len(ids) > 0:
 		err = a.Approved(ctx, p.ID, ids)
-	case time.Since(p.Decided) > keysLast:
+	case clock.Since(p.Decided) > keysLast:
 		err = a.NotApproved(ctx, p.ID)
 	default:
 		return p, nil
@@ -166,7 +167,7 @@ func (a apiApprovals) now(ctx context.Context, p api.Approval) (api.Approval, er
 	if err != nil {
 		return p, apiError(err)
 	}
-	return apiApproval(row, time.Now()), nil
+	return apiApproval(row, clock.Now()), nil
 }
 
 // decided says that an approval needs nobody's word any more.

@@ -13,6 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/hongyan-dispatch/hongyan/internal/clock"
 	"github.com/hongyan-dispatch/hongyan/internal/config"
 	"github.com/hongyan-dispatch/hongyan/internal/gate"
 	"github.com/hongyan-dispatch/hongyan/internal/pipeline"
@@ -109,6 +110,9 @@ func (w *pod) open(ctx context.Context) (err error) {
 	if err := checkMigrations(ctx, w.config, "worker"); err != nil {
 		return err
 	}
+	if err := setClock(ctx, w.store, w.log); err != nil {
+		return err
+	}
 	if w.shared, err = tasks.Redis(w.config.Redis.URL.Reveal()); err != nil {
 		return fmt.Errorf("redis: %w", err)
 	}
@@ -116,6 +120,7 @@ func (w *pod) open(ctx context.Context) (err error) {
 		return fmt.Errorf("redis: %w", err)
 	}
 	w.queue.AddHook(tasks.Detach{})
+	w.queue.AddHook(tasks.OneTime{Offset: clock.Offset})
 	if err := w.shared.Ping(ctx).Err(); err != nil {
 		return fmt.Errorf("redis: %w", err)
 	}
@@ -212,6 +217,7 @@ func (w *pod) run(ctx context.Context) error {
 	loops.Go(func() error { return w.board.Run(base, failed("mirror gates")) })
 	loops.Go(func() error { return w.refused.Run(base) })
 	loops.Go(func() error { return w.beat(base) })
+	loops.Go(func() error { return followClock(base, w.store, w.log) })
 
 	var front errgroup.Group
 	serving, unserve := context.WithCancel(ctx)

@@ -88,7 +88,7 @@ func TestACancelledCampaignIsSettledWithoutItsAccount(t *testing.T) {
 // only is the one campaign that is due.
 func only(t *testing.T, w *ward, now time.Time) postgres.Campaign {
 	t.Helper()
-	list, err := w.store.DueCampaigns(t.Context(), now)
+	list, err := w.store.DueCampaigns(t.Context(), now, postgres.DueFilter{})
 	if err != nil || len(list) != 1 {
 		t.Fatalf("due are %v, %v, want one", list, err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/hongyan-dispatch/hongyan/internal/clock"
 	"github.com/hongyan-dispatch/hongyan/internal/feed"
 	"github.com/hongyan-dispatch/hongyan/internal/gate"
 	"github.com/hongyan-dispatch/hongyan/internal/postgres"
@@ -30,7 +31,7 @@ func (w *pod) count(ctx context.Context) error {
 	tick := time.NewTicker(censusEvery)
 	defer tick.Stop()
 	for {
-		if f, err := w.census(ctx, queues, time.Now()); err == nil {
+		if f, err := w.census(ctx, queues, clock.Now()); err == nil {
 			tell(f)
 		} else if ctx.Err() == nil { // the old count stays, and its time tells
 			w.log.Warn("count what the fleet has in hand", "error", err)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/hongyan-dispatch/hongyan/internal/campaign"
+	"github.com/hongyan-dispatch/hongyan/internal/clock"
 	"github.com/hongyan-dispatch/hongyan/internal/config"
 	"github.com/hongyan-dispatch/hongyan/internal/pipeline"
 	"github.com/hongyan-dispatch/hongyan/internal/postgres"
@@ -141,7 +142,7 @@ func (c *chunks) Letters(ctx context.Context, ch *worker.Chunk) (int, iter.Seq[w
 	if spec := run.campaign.Spec; n > 0 && (spec.Cap.Messages > 0 || spec.Dedupe) {
 		list := slices.Collect(letters)
 		letters = slices.Values(list)
-		run.release, err = c.sparing(ctx, spec, list, time.Now())
+		run.release, err = c.sparing(ctx, spec, list, clock.Now())
 	}
 	return n, letters, err
 }
@@ -208,7 +209,7 @@ func (c *chunks) Keep(ctx context.Context, ch *worker.Chunk) (campaign.State, er
 func (c *chunks) GiveBack(ctx context.Context, ch *worker.Chunk, h worker.Hold) error {
 	run := held(ch)
 	run.over()
-	if time.Until(h.Until) >= holdFrom {
+	if clock.Until(h.Until) >= holdFrom {
 		if _, err := c.store.HoldCampaign(ctx, run.Campaign, campaign.Throttled, h.Reason, h.Until); err != nil {
 			return err
 		}

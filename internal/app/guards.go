@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hongyan-dispatch/hongyan/internal/clock"
 	"github.com/hongyan-dispatch/hongyan/internal/gate"
 	"github.com/hongyan-dispatch/hongyan/internal/pipeline"
 	"github.com/hongyan-dispatch/hongyan/internal/ratelimit"
@@ -23,7 +24,7 @@ type quota struct{ *ratelimit.Quota }
 func (q quota) Take(ctx context.Context, app message.AppID, api string, lane message.Lane, maxWait time.Duration) (pipeline.QuotaToken, error) {
 	t, err := q.Quota.Take(ctx, ratelimit.Key{App: app, API: api}, lane, maxWait)
 	if refused, ok := errors.AsType[*ratelimit.Refused](err); ok {
-		return nil, &pipeline.NoQuota{Until: refused.Until, Reason: refused.Reason}
+		return nil, &pipeline.NoQuota{Until: clock.Of(refused.Until), Reason: refused.Reason}
 	}
 	if err != nil {
 		return nil, err
@@ -71,7 +72,7 @@ func (g *gates) Look(ctx context.Context, account, api string, id message.ID, no
 
 func (g *gates) Broken(ctx context.Context, account, api string, e *wechat.Error) {
 	news, err := g.board.Break(ctx, gate.Gate{
-		Account: account, API: api, Reason: string(outcome.RefusedAccount), ErrCode: e.Code, Detail: e.Msg, Since: time.Now(),
+		Account: account, API: api, Reason: string(outcome.RefusedAccount), ErrCode: e.Code, Detail: e.Msg, Since: clock.Now(),
 	})
 	if news { // not for each message
 		g.log.Error("WeChat refuses the account; its gate is broken until that is mended",
@@ -82,7 +83,7 @@ func (g *gates) Broken(ctx context.Context, account, api string, e *wechat.Error
 
 func (g *gates) Rest(ctx context.Context, account, api string, e *wechat.Error, until time.Time) {
 	g.note(g.board.Close(ctx, gate.Gate{
-		Account: account, API: api, Reason: string(outcome.Pace), ErrCode: e.Code, Detail: e.Msg, Since: time.Now(), Until: until,
+		Account: account, API: api, Reason: string(outcome.Pace), ErrCode: e.Code, Detail: e.Msg, Since: clock.Now(), Until: until,
 	}))
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/hongyan-dispatch/hongyan/internal/callback"
+	"github.com/hongyan-dispatch/hongyan/internal/clock"
 	"github.com/hongyan-dispatch/hongyan/internal/postgres"
 	"github.com/hongyan-dispatch/hongyan/internal/window"
 	"github.com/hongyan-dispatch/hongyan/message"
@@ -114,8 +115,8 @@ func (p *pushes) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case now := <-tick.C:
-			_ = p.hear(ctx, nil, now) // or a second later; whoever records says what is wrong
+		case <-tick.C:
+			_ = p.hear(ctx, nil, clock.Now()) // or a second later; whoever records says what is wrong
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/hongyan-dispatch/hongyan/internal/clock"
 	"github.com/hongyan-dispatch/hongyan/internal/fault"
 	"github.com/hongyan-dispatch/hongyan/internal/pipeline"
 	"github.com/hongyan-dispatch/hongyan/internal/postgres"
@@ -32,7 +33,7 @@ func (l ledger) Claim(ctx context.Context, a *pipeline.Attempt) (pipeline.Claim,
 
 func (l ledger) claim(ctx context.Context, a *pipeline.Attempt) (pipeline.Claim, error) {
 	if !fault.Has(fault.Claim) {
-		return pipeline.Claim{Attempt: 1, Intent: time.Now(), FirstIntent: time.Now()}, nil
+		return pipeline.Claim{Attempt: 1, Intent: time.Now(), FirstIntent: clock.Now()}, nil
 	}
 	if a.Message.Kind == message.Mass {
 		return l.claimMass(ctx, a)
@@ -50,8 +51,7 @@ func claimOf(c postgres.Claim) pipeline.Claim {
 	}
 	return pipeline.Claim{
 		Number: c.Number, Attempt: int(c.Attempt), Doubt: c.Doubt, Held: c,
-		// By this pod's clock, which may differ from the database's: the minutes in which WeChat knows an id are few.
-		FirstIntent: c.Asked.Add(c.FirstIntent.Sub(c.Intent)), Intent: c.Asked,
+		FirstIntent: clock.Of(c.Asked.Add(c.FirstIntent.Sub(c.Intent))), Intent: c.Asked,
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/hongyan-dispatch/hongyan/internal/clock"
 	"github.com/hongyan-dispatch/hongyan/internal/feed"
 	"github.com/hongyan-dispatch/hongyan/internal/ratelimit"
 	"github.com/hongyan-dispatch/hongyan/message"
@@ -37,8 +38,8 @@ func (w *pod) keepHouse(ctx context.Context) error {
 		defer tick.Stop()
 		for {
 			bounded, cancel := context.WithTimeout(ctx, houseTimeout)
-			w.tidy(bounded, time.Now())
-			w.syncQuotas(bounded, time.Now(), synced)
+			w.tidy(bounded, clock.Now())
+			w.syncQuotas(bounded, clock.Now(), synced)
 			cancel()
 			select {
 			case <-ctx.Done():

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hongyan-dispatch/hongyan/internal/clock"
 	"github.com/hongyan-dispatch/hongyan/internal/mass"
 	"github.com/hongyan-dispatch/hongyan/internal/pipeline"
 	"github.com/hongyan-dispatch/hongyan/internal/postgres"
@@ -20,7 +21,7 @@ func (l ledger) claimMass(ctx context.Context, a *pipeline.Attempt) (pipeline.Cl
 	if scope == mass.List {
 		request.Hashes = hashes(account.AppID, a.Message.List)
 	}
-	c, err := l.committer.ClaimMass(ctx, a.Message, request, time.Now())
+	c, err := l.committer.ClaimMass(ctx, a.Message, request, clock.Now())
 	if err != nil {
 		return pipeline.Claim{}, err
 	}

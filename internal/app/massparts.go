@@ -3,8 +3,8 @@ package app
 import (
 	"context"
 	"errors"
-	"time"
 
+	"github.com/hongyan-dispatch/hongyan/internal/clock"
 	"github.com/hongyan-dispatch/hongyan/internal/postgres"
 	"github.com/hongyan-dispatch/hongyan/internal/tasks"
 	"github.com/hongyan-dispatch/hongyan/message"
@@ -25,7 +25,7 @@ func (r *campaignRows) part(ctx context.Context, f postgres.OpenFiring, c postgr
 	if err != nil {
 		return err
 	}
-	now := time.Now()
+	now := clock.Now()
 	m := f.Of.Spec.Mass(f.StartedAt, f.ID, to.First, to.List)
 	m.Account = f.Of.Account
 	parcels := tasks.Pack([]*message.Message{m}, now)
@@ -34,8 +34,7 @@ func (r *campaignRows) part(ctx context.Context, f postgres.OpenFiring, c postgr
 		return err
 	}
 	if refused := answers[0].Err; refused != nil {
-		_, err := r.store.FailCampaign(ctx, f.Campaign, refused.Error())
-		return err
+		return r.store.RefusePart(ctx, f, c, refused.Error())
 	}
 	if f.Of.State.Ended() {
 		_, err = r.store.Cancel(ctx, m.ID)

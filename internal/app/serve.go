@@ -46,6 +46,7 @@ const (
 	writeTimeout  = 10 * time.Second
 	idleTimeout   = 2 * time.Minute
 	serverDrain   = 10 * time.Second
+	askedLately   = time.Minute // by whoever sends requests here as long as we say that we are ready
 )
 
 // Serve is a server: it takes WeChat's callbacks and producers' requests until ctx ends, then finishes what is under way and returns.
@@ -87,6 +88,9 @@ func (s *server) open(ctx context.Context) (err error) {
 		return fmt.Errorf("postgres: %w", err)
 	}
 	if err := checkMigrations(ctx, s.config, "server"); err != nil {
+		return err
+	}
+	if err := setClock(ctx, s.store, s.log); err != nil {
 		return err
 	}
 	if s.rdb, err = tasks.Redis(s.config.Redis.URL.Reveal()); err != nil {
@@ -226,10 +230,11 @@ func (s *server) run(ctx context.Context) error {
 	base, stop := context.WithCancel(context.WithoutCancel(ctx)) // the inbox outlives the requests
 	defer stop()
 	g, serving := errgroup.WithContext(ctx)
+	g.Go(func() error { return followClock(base, s.store, s.log) })
 	g.Go(func() error { return s.inbox.Run(base) })
 	g.Go(func() error { return s.pushes.Run(base) })
 	g.Go(func() error { return s.api.Run(base) })
-	g.Go(func() error { return s.backlog.run(serving) })
+	g.Go(func() error { return s.backlog.run(base) })
 	for _, f := range s.forwarders {
 		g.Go(func() error { return f.Run(base) })
 	}
@@ -242,6 +247,9 @@ func (s *server) run(ctx context.Context) error {
 	g.Go(func() error {
 		<-serving.Done()
 		s.stores.Watch() // whoever asks sends nothing more here
+		if ctx.Err() != nil && s.stores.Asked(askedLately) {
+			linger(base, s.config.Server.Linger)
+		}
 		s.api.Drain()
 		err := s.drain(base, web)
 		stop()
@@ -264,6 +272,16 @@ func (s *server) drain(ctx context.Context, web *http.Server) error {
 	}
 	s.log.Warn("clients that are slow are cut off: their requests did not end in time", "waited", serverDrain)
 	return web.Close()
+}
+
+// linger waits, while requests are served as ever.
+func linger(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
 }
 
 func (s *server) close() {

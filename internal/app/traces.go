@@ -6,6 +6,7 @@ import (
 
 	"github.com/hongyan-dispatch/hongyan/client"
 	"github.com/hongyan-dispatch/hongyan/internal/api"
+	"github.com/hongyan-dispatch/hongyan/internal/clock"
 	"github.com/hongyan-dispatch/hongyan/internal/pipeline"
 	"github.com/hongyan-dispatch/hongyan/internal/reconcile"
 	"github.com/hongyan-dispatch/hongyan/internal/telemetry"
@@ -77,7 +78,7 @@ func traceCall(t *telemetry.Traces, a *pipeline.Attempt, r wechat.Result) {
 	if !t.Samples(a.Message.ID) {
 		return
 	}
-	now := time.Now()
+	now := clock.Now()
 	answer, code := AnswerOf(r)
 	t.Called(telemetry.Call{
 		ID: a.Message.ID, Run: a.Now, API: a.API(), Class: r.Class.String(), Answer: answer, ErrCode: code, Connected: r.Connected,
@@ -94,7 +95,7 @@ func traceRun(t *telemetry.Traces, a *pipeline.Attempt, o outcome.Outcome) {
 	t.Dispatched(telemetry.Run{
 		ID: m.ID, Parent: m.Parent, Account: a.Account.Name, Kind: string(m.Kind), Lane: string(m.Lane), Stage: a.Stage,
 		Status: string(o.Status), Reason: string(o.Reason), Attempt: claim.Attempt, Traceparent: a.Traceparent,
-		Start: a.Now, Settling: a.Settling, End: time.Now(), Over: o.Status.Terminal(), Born: m.ID.Time(),
+		Start: a.Now, Settling: a.Settling, End: clock.Now(), Over: o.Status.Terminal(), Born: m.ID.Time(),
 		Failed: o.Status == outcome.Failed || o.Status == outcome.Unknown || o.Status == outcome.Dead,
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/hongyan-dispatch/hongyan/internal/clock"
 	"github.com/hongyan-dispatch/hongyan/message"
 )
 
@@ -135,7 +136,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		unread(w, http.StatusNotFound)
 		return
 	}
-	result := h.admit(w, r, e, start)
+	result := h.admit(w, r, e, clock.Of(start))
 	h.options.Observe(e.Name, result, time.Since(start))
 }
 
@@ -279,7 +280,7 @@ func (h *Handler) refuse(w http.ResponseWriter, e Endpoint, err error) string {
 	if r := (*Refusal)(nil); errors.As(err, &r) {
 		status = r.Status
 	}
-	if left, ok := h.hush.let(e.Name, err.Error(), time.Now()); ok {
+	if left, ok := h.hush.let(e.Name, err.Error(), clock.Now()); ok {
 		h.options.Log.Warn("a request to the callback is refused", "account", e.Name, "status", status, "reason", err.Error(), "also", left)
 	}
 	if status == http.StatusRequestEntityTooLarge || status == http.StatusRequestTimeout {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"sync"
 	"time"
+
+	"github.com/hongyan-dispatch/hongyan/internal/clock"
 )
 
 // A Store writes a batch of entries, each with all that follows from it. again[i] says that entry i was recorded before.
@@ -102,7 +104,7 @@ func (b *Inbox) write(ctx context.Context, batch []*letter) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), inboxPatience)
 	defer cancel()
-	again, err := b.store.Write(ctx, entries, time.Now())
+	again, err := b.store.Write(ctx, entries, clock.Now())
 	for i, l := range batch {
 		if l.err = err; err == nil {
 			l.again = again[i]

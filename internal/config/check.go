@@ -37,6 +37,7 @@ func (c *checker) config(v *Config, needs []Need) {
 	c.listen("server.listen", v.Server.Listen)
 	atLeast(c, "server.max_parallel", v.Server.MaxParallel, 1, "512 is the default")
 	atLeast(c, "server.max_backlog", v.Server.MaxBacklog, 1, "1000000 is the default")
+	atLeast(c, "server.linger", v.Server.Linger, 0, "5s is the default")
 	c.listen("worker.metrics_listen", v.Worker.MetricsListen)
 	within(c, "worker.senders", v.Worker.Senders, 1, 10_000, "")
 	c.rule(len(v.Worker.Name) <= 64, "worker.name", "longer than 64 bytes", "shorten it")

@@ -48,6 +48,8 @@ type Server struct {
 	Listen      string `yaml:"listen"`
 	MaxParallel int    `yaml:"max_parallel"` // requests to the callback at one time
 	MaxBacklog  int64  `yaml:"max_backlog"`  // messages of an account's kind that may wait before the API takes no more
+	// Linger is for how long a server that is to stop goes on to serve while /readyz says no. One that nobody asks does not.
+	Linger time.Duration `yaml:"linger"`
 }
 
 // Worker configures a worker process.

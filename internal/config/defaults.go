@@ -6,7 +6,7 @@ import "time"
 // (developers.weixin.qq.com, read 2026-11-22); an account may have been given others.
 func Default() *Config {
 	return &Config{
-		Server:    Server{Listen: "127.0.0.1:8080", MaxParallel: 512, MaxBacklog: 1_000_000},
+		Server:    Server{Listen: "127.0.0.1:8080", MaxParallel: 512, MaxBacklog: 1_000_000, Linger: 5 * time.Second},
 		Worker:    Worker{Senders: 64},
 		Retention: Retention{Messages: 30 * 24 * time.Hour, Keys: 24 * time.Hour},
 		Log:       Log{Level: "info", Format: "text"},

@@ -43,10 +43,11 @@ const (
 	NoRedirects Safety = "no-redirects" // a call goes where it was sent, once
 	SettleFirst Safety = "settle-first" // a parcel is acknowledged after its outcomes are committed
 	Reconciler  Safety = "reconciler"   // what a fault leaves behind is found
+	Clock       Safety = "clock"        // processes go by one clock
 )
 
 // Lag is how long an outcome is in coming where a parcel is acknowledged before: what a machine under load may take.
 const Lag = 300 * time.Millisecond
 
 // Safeties lists them.
-func Safeties() []Safety { return []Safety{Claim, Fence, NoRedirects, SettleFirst, Reconciler} }
+func Safeties() []Safety { return []Safety{Claim, Fence, NoRedirects, SettleFirst, Reconciler, Clock} }

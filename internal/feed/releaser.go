@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/hongyan-dispatch/hongyan/internal/clock"
 	"github.com/hongyan-dispatch/hongyan/internal/gate"
 	"github.com/hongyan-dispatch/hongyan/message"
 )
@@ -77,7 +78,7 @@ type Releaser struct {
 
 // Run releases until the context ends. It is called by the pod that leads.
 func (r *Releaser) Run(ctx context.Context) error {
-	r.carry, r.last = map[Flow]float64{}, time.Now()
+	r.carry, r.last = map[Flow]float64{}, clock.Now()
 	tick := time.NewTicker(Tick)
 	defer tick.Stop()
 	for {
@@ -86,7 +87,7 @@ func (r *Releaser) Run(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
-		if err := r.release(ctx, time.Now()); err != nil && ctx.Err() == nil {
+		if err := r.release(ctx, clock.Now()); err != nil && ctx.Err() == nil {
 			r.Log.Warn("release parked messages", "error", err)
 		}
 	}
@@ -123,7 +124,7 @@ func (r *Releaser) release(ctx context.Context, now time.Time) error {
 // budgets is, of what is due, each open flow's share of the time since the last tick; probes are single messages for broken gates.
 // A flow whose parcels wait for Redis gets none: what cannot be enqueued holds up its own flow and no other.
 func (r *Releaser) budgets(ctx context.Context, due []Stock, now time.Time) (budgets, probes []Budget, err error) {
-	elapsed := min(now.Sub(r.last), time.Second).Seconds()
+	elapsed := min(max(now.Sub(r.last), 0), time.Second).Seconds() // a clock that is put right says nothing
 	r.last = now
 	for _, flow := range r.Flows() {
 		if !slices.Contains(due, Stock{flow.Account, flow.Kind}) || slices.ContainsFunc(r.waiting, flow.carries) {

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hongyan-dispatch/hongyan/internal/clock"
 	"github.com/hongyan-dispatch/hongyan/message"
 )
 
@@ -228,7 +229,7 @@ func (g Gate) covers(next Gate) bool {
 func (b *Board) Passed(ctx context.Context, account, api string) error {
 	for _, k := range [...]key{{account, ""}, {account, api}} {
 		g, shut := b.mirror.Load().shut[k]
-		if shut && g.State == Broken && time.Since(g.Since) > Every {
+		if shut && g.State == Broken && clock.Since(g.Since) > Every {
 			if err := b.Open(ctx, account, k.api); err != nil {
 				return err
 			}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/hongyan-dispatch/hongyan/internal/clock"
 )
 
 // WeChatErrors is the reason of a gate that a [Breaker] closed.
@@ -86,7 +88,8 @@ func (b *Breaker) Run(ctx context.Context, ask func(ctx context.Context, account
 		select {
 		case <-ctx.Done():
 			return nil
-		case now := <-tick.C:
+		case <-tick.C:
+			now := clock.Now()
 			for _, g := range b.board.All() {
 				k := key{g.Account, g.API}
 				if g.State != Closed || g.Reason != WeChatErrors || asked[k].Equal(g.Until) || !now.Before(g.Until) || now.Before(g.Until.Add(-probeBefore)) {
@@ -110,7 +113,7 @@ func (b *Breaker) probe(ctx context.Context, k key, ask func(ctx context.Context
 	if err == nil || ctx.Err() != nil {
 		return nil
 	}
-	now := time.Now()
+	now := clock.Now()
 	b.mu.Lock()
 	until := b.circuit(k).pause(now)
 	b.mu.Unlock()

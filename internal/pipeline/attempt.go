@@ -22,8 +22,8 @@ type Attempt struct {
 	Message *message.Message
 	Parcel  message.ID // the parcel it travels in
 	Account Account
-	Client  WeChat // the account's API
-	Now     time.Time
+	Client  WeChat    // the account's API
+	Now     time.Time // as all of clock.Now: when it began
 	// Patience is how long the message may wait for its turn, where that is longer than MaxWait: nobody stands behind it.
 	Patience time.Duration
 
@@ -66,8 +66,8 @@ type Claim struct {
 	Number      int32            // the fence; 0 for no claim
 	Held        any              // the ledger's own handle of it
 	Attempt     int              // counted from 1
-	FirstIntent time.Time        // of the first claim, by this pod's clock
-	Intent      time.Time        // when the claim was committed, with a monotonic reading
+	FirstIntent time.Time        // of the first claim, by the clock of all
+	Intent      time.Time        // when the claim was committed, by this machine's clock, with a monotonic reading
 	Doubt       bool             // an earlier attempt may have left
 	List        []message.OpenID // mass: the users that are under their caps
 	Verdict     outcome.Outcome  // the claim was refused with this outcome, already written

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/hongyan-dispatch/hongyan/internal/clock"
 	"github.com/hongyan-dispatch/hongyan/internal/wechat"
 	"github.com/hongyan-dispatch/hongyan/message"
 	"github.com/hongyan-dispatch/hongyan/outcome"
@@ -194,7 +195,7 @@ func hasSender(s *Senders) Stage {
 				a.sender = err == nil
 			}
 			if errors.Is(err, errStuck) {
-				o := park(a.Message, outcome.Pace, time.Now().Add(jitter(stuckFor)))
+				o := park(a.Message, outcome.Pace, clock.Now().Add(jitter(stuckFor)))
 				o.ErrMsg = err.Error()
 				return o, nil
 			}

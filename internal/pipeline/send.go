@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/hongyan-dispatch/hongyan/internal/clock"
 	"github.com/hongyan-dispatch/hongyan/internal/fault"
 	"github.com/hongyan-dispatch/hongyan/internal/wechat"
 	"github.com/hongyan-dispatch/hongyan/message"
@@ -18,7 +19,7 @@ const maxClaimAge = 5 * time.Second
 
 func claimed(l Ledger) Stage {
 	return Stage{Name: "claimed", Run: func(ctx context.Context, a *Attempt) (outcome.Outcome, error) {
-		if expired(a.Message, time.Now()) { // while it waited in line
+		if expired(a.Message, clock.Now()) { // while it waited in line
 			return outcome.Outcome{Status: outcome.Expired, Reason: outcome.ReasonExpired}, nil
 		}
 		fault.At(fault.Taken, string(a.Message.Kind))
@@ -76,7 +77,7 @@ func (a *Attempt) unsent(err error) outcome.Outcome { return a.unsentFor(time.Se
 
 func (a *Attempt) unsentFor(wait time.Duration, err error) outcome.Outcome {
 	a.Fate = NotSent
-	o := park(a.Message, outcome.Pace, time.Now().Add(jitter(wait)))
+	o := park(a.Message, outcome.Pace, clock.Now().Add(jitter(wait)))
 	o.ErrMsg = err.Error()
 	return o
 }
@@ -90,21 +91,21 @@ func (a *Attempt) call(ctx context.Context, d Deps) (outcome.Outcome, wechat.Res
 	if now.Sub(a.claim.Intent) > maxClaimAge || now.Round(0).Sub(a.claim.Intent.Round(0)) > maxClaimAge {
 		return a.unsent(errStale), wechat.Result{}
 	}
-	if a.claim.Doubt && !a.mayRepeat(a.Account.Policy.WithDefaults(), a.claim.Attempt, now) {
+	if a.claim.Doubt && !a.mayRepeat(a.Account.Policy.WithDefaults(), a.claim.Attempt, clock.Of(now)) {
 		// It waited for longer than WeChat knows its id: sent now, it might reach the user twice.
 		a.Fate = NotSent
 		return outcome.Outcome{Status: outcome.Unknown, Reason: outcome.InDoubt}, wechat.Result{}
 	}
 	if d.Health != nil {
-		d.Health.Calling(a.Account.Name, a.API(), now)
+		d.Health.Calling(a.Account.Name, a.API(), clock.Of(now))
 	}
 	r := a.dial(ctx)
 	fault.At(fault.Answered, string(a.Message.Kind))
 	if d.Observe != nil {
 		d.Observe(a, r)
 	}
-	now = time.Now()
-	a.share.came(r, a.claim.Attempt > 1, now)
+	a.share.came(r, a.claim.Attempt > 1, time.Now())
+	now = clock.Now()
 	if d.Health != nil {
 		if outOfOrder(r) {
 			d.Health.Troubled(ctx, a.Account.Name, a.API(), r, now)

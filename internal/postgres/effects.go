@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hongyan-dispatch/hongyan/internal/clock"
 	"github.com/hongyan-dispatch/hongyan/message"
 	"github.com/hongyan-dispatch/hongyan/outcome"
 )
@@ -19,7 +20,7 @@ func (e *Effects) complete(m *message.Message) error {
 	}
 	f := *e.Fallback
 	if f.ID.IsZero() {
-		f.ID = message.NewID(time.Now())
+		f.ID = message.NewID(clock.Now())
 	}
 	f.Account, f.To, f.Parent, f.Fallback = m.Account, m.To, m.ID, nil
 	if f.Lane == "" {

@@ -154,7 +154,7 @@ func (s *Store) RetryFailed(ctx context.Context, id message.ID, states, reasons 
 		if err != nil {
 			return err
 		}
-		if state != campaign.Done && state != campaign.Running && state != campaign.Scheduled {
+		if state.Ended() && state != campaign.Done || state == campaign.Draft || state == campaign.Paused {
 			return &campaign.MoveError{Verb: "retry", State: state}
 		}
 		audience, err := audienceOfFailed(ctx, tx, id, states, reasons)
@@ -171,7 +171,7 @@ func (s *Store) RetryFailed(ctx context.Context, id message.ID, states, reasons 
 		return setCampaign(ctx, tx, id, campaign.Running, "")
 	})
 	if err != nil {
-		return f, fmt.Errorf("retry failed: %w", err)
+		return f, fmt.Errorf("retry failed: %w", nameTaken(err))
 	}
 	return f, nil
 }

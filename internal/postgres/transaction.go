@@ -5,6 +5,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/hongyan-dispatch/hongyan/internal/clock"
 	"github.com/hongyan-dispatch/hongyan/message"
 	"github.com/hongyan-dispatch/hongyan/outcome"
 )
@@ -339,7 +340,7 @@ func copyClaim(v *values, o *op, pod int32) {
 	v.uuid(o.parcel)
 	v.int8(o.out.MsgID)
 	if o.unclaimed() {
-		v.time(time.Now())
+		v.time(clock.Now())
 	} else {
 		v.time(time.Time{})
 	}

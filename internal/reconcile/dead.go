@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hongyan-dispatch/hongyan/internal/clock"
 	"github.com/hongyan-dispatch/hongyan/message"
 	"github.com/hongyan-dispatch/hongyan/outcome"
 )
@@ -113,7 +114,7 @@ func (r *Reconciler) resolve(ctx context.Context) error {
 		}
 	}()
 	for {
-		now := time.Now()
+		now := clock.Now()
 		changed, batches, err := r.Store.ResolveLeftBehind(ctx, DeadAfter, func(l LeftBehind) (outcome.Outcome, string) {
 			return Decide(l, r.Repeats(l.Account, l.Kind), now)
 		})

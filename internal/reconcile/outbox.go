@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/hongyan-dispatch/hongyan/internal/clock"
 	"github.com/hongyan-dispatch/hongyan/internal/tasks"
 	"github.com/hongyan-dispatch/hongyan/message"
 )
@@ -46,7 +47,7 @@ func (r *Reconciler) sweep(ctx context.Context, o *outbox, now time.Time) error 
 	if err := r.look(ctx, &o.cursor, lastID); err != nil {
 		return err
 	}
-	o.whole, o.young, o.cursor = now.Add(max(wholeEvery, wholeShare*time.Since(now))), settled, message.ID{}
+	o.whole, o.young, o.cursor = now.Add(max(wholeEvery, wholeShare*clock.Since(now))), settled, message.ID{}
 	given, err := r.Lookup.Lease(ctx, now)
 	if given > 0 {
 		r.Log.Warn("tasks were running without a lease", "tasks", given)
@@ -125,7 +126,7 @@ func (r *Reconciler) putBack(ctx context.Context, list []Waiting) (int, error) {
 	var going []*message.Parcel
 	var places []tasks.Place
 	for _, p := range parcels {
-		if err := tasks.Check(p, time.Now(), r.Retention); err != nil { // a worker would refuse it
+		if err := tasks.Check(p, clock.Now(), r.Retention); err != nil { // a worker would refuse it
 			r.Log.Error("an accepted parcel cannot be queued", "parcel", p.ID, "error", err)
 			continue
 		}

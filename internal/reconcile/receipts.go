@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/hongyan-dispatch/hongyan/internal/clock"
 	"github.com/hongyan-dispatch/hongyan/message"
 )
 
@@ -27,7 +28,7 @@ type Joined struct {
 // join looks for the messages of receipts that are due for a look.
 func (r *Reconciler) join(ctx context.Context) error {
 	for {
-		joined, looked, err := r.Store.JoinReceipts(ctx, time.Now(), receiptsAtOnce)
+		joined, looked, err := r.Store.JoinReceipts(ctx, clock.Now(), receiptsAtOnce)
 		for _, j := range joined {
 			if r.Joined != nil {
 				r.Joined(j)

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/hongyan-dispatch/hongyan/internal/clock"
 	"github.com/hongyan-dispatch/hongyan/internal/tasks"
 	"github.com/hongyan-dispatch/hongyan/message"
 	"github.com/hongyan-dispatch/hongyan/outcome"
@@ -104,7 +105,7 @@ func (r *Reconciler) Run(ctx context.Context) error {
 	var loops errgroup.Group
 	var outbox outbox
 	loops.Go(func() error {
-		r.every(ctx, "look after queued parcels", func() error { return r.sweep(ctx, &outbox, time.Now()) })
+		r.every(ctx, "look after queued parcels", func() error { return r.sweep(ctx, &outbox, clock.Now()) })
 		return nil
 	})
 	loops.Go(func() error {

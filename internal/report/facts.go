@@ -11,6 +11,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/hongyan-dispatch/hongyan/client"
 	"github.com/hongyan-dispatch/hongyan/internal/postgres"
 	"github.com/hongyan-dispatch/hongyan/internal/ratelimit"
 	"github.com/hongyan-dispatch/hongyan/internal/tasks"
@@ -27,6 +28,7 @@ type Account struct {
 	Window     window.Rules
 	TryUnknown bool    // users of whom nothing is known are tried while the account is young
 	UrgentDay  float64 // share of the day that only urgent messages get
+	Mass       client.MassCaps
 }
 
 // A Source is what reports are made of.

@@ -18,13 +18,21 @@ type Store struct {
 
 // Stores says whether a process's stores answer: to readiness probes and as a metric. The zero Stores knows none, and is
 // not ready. Its methods may be called concurrently.
-type Stores struct{ list atomic.Pointer[[]Store] }
+type Stores struct {
+	list  atomic.Pointer[[]Store]
+	asked atomic.Int64 // when a probe came last, in Unix nanoseconds
+}
 
 // askWithin bounds the question to one store.
 const askWithin = 2 * time.Second
 
 // Watch says what there is to ask from now on; nothing: the process is not ready any more.
 func (s *Stores) Watch(list ...Store) { s.list.Store(&list) }
+
+// Asked says whether a probe came within that time.
+func (s *Stores) Asked(within time.Duration) bool {
+	return time.Since(time.Unix(0, s.asked.Load())) < within
+}
 
 func (s *Stores) all() []Store {
 	if list := s.list.Load(); list != nil {
@@ -42,6 +50,7 @@ func (o Store) ask(ctx context.Context) error {
 // ServeHTTP answers /readyz: 200 when all stores answer, else 503 and which one does not. What it says of the error goes
 // to no stranger.
 func (s *Stores) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.asked.Store(time.Now().UnixNano())
 	list := s.all()
 	if len(list) == 0 {
 		http.Error(w, "not ready: starting or stopping", http.StatusServiceUnavailable)

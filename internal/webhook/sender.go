@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/hongyan-dispatch/hongyan/internal/clock"
 )
 
 // An Event is what an endpoint is told.
@@ -82,7 +84,7 @@ func (s *Sender) Run(ctx context.Context) error {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for {
-		more, err := s.round(ctx, time.Now())
+		more, err := s.round(ctx, clock.Now())
 		if err != nil && ctx.Err() == nil {
 			s.Log.Warn("tell a webhook", "account", s.Account, "error", err)
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/hibiken/asynq"
 
 	"github.com/hongyan-dispatch/hongyan/internal/campaign"
+	"github.com/hongyan-dispatch/hongyan/internal/clock"
 	"github.com/hongyan-dispatch/hongyan/internal/fault"
 	"github.com/hongyan-dispatch/hongyan/internal/pipeline"
 	"github.com/hongyan-dispatch/hongyan/internal/tasks"
@@ -246,7 +247,7 @@ func (r *run) leave(n int) {
 // send sends one letter, unless the run is halted first.
 func (r *run) send(l Letter) {
 	start := time.Now()
-	a := &pipeline.Attempt{Message: l.Message, Now: start, Patience: patience}
+	a := &pipeline.Attempt{Message: l.Message, Now: clock.Of(start), Patience: patience}
 	switch {
 	case l.Err != nil:
 		r.settled(a, outcome.Outcome{Status: outcome.Failed, Reason: outcome.Invalid, ErrMsg: l.Err.Error()}, start)
@@ -282,7 +283,7 @@ const troubleFor = 5 * time.Second
 func (r *run) fail(err error) {
 	r.mu.Lock()
 	if r.ctx.Err() == nil {
-		r.hold = Hold{Reason: err.Error(), Until: time.Now().Add(troubleFor)}
+		r.hold = Hold{Reason: err.Error(), Until: clock.Now().Add(troubleFor)}
 	}
 	r.mu.Unlock()
 	r.halt(err)
@@ -305,7 +306,7 @@ func (r *run) wait(o outcome.Outcome) {
 // cancel writes down that a letter will not be sent.
 func (r *run) cancel(l Letter) {
 	start := time.Now()
-	a := &pipeline.Attempt{Message: l.Message, Now: start}
+	a := &pipeline.Attempt{Message: l.Message, Now: clock.Of(start)}
 	r.settled(a, outcome.Outcome{Status: outcome.Cancelled, Reason: outcome.ReasonCancelled}, start)
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/hibiken/asynq"
+	"github.com/hongyan-dispatch/hongyan/internal/clock"
 	"github.com/hongyan-dispatch/hongyan/internal/fault"
 	"github.com/hongyan-dispatch/hongyan/internal/pipeline"
 	"github.com/hongyan-dispatch/hongyan/internal/tasks"
@@ -90,7 +91,7 @@ func (h *Handler) ProcessTask(ctx context.Context, t *asynq.Task) error {
 	}
 	parcel, err := tasks.Decode(t)
 	if err == nil {
-		err = tasks.Check(parcel, time.Now(), h.Retention)
+		err = tasks.Check(parcel, clock.Now(), h.Retention)
 	}
 	if err != nil {
 		return h.reject(ctx, t, err)
@@ -157,7 +158,7 @@ func (h *Handler) one(ctx context.Context, parcel *message.Parcel, m *message.Me
 		return ErrDraining
 	}
 	start := time.Now()
-	a := &pipeline.Attempt{Message: m, Parcel: parcel.ID, Traceparent: parcel.Traceparent, Now: start}
+	a := &pipeline.Attempt{Message: m, Parcel: parcel.ID, Traceparent: parcel.Traceparent, Now: clock.Of(start)}
 	o, err := h.decide(ctx, a)
 	if err != nil {
 		return h.cut(err)
@@ -175,7 +176,7 @@ func (h *Handler) one(ctx context.Context, parcel *message.Parcel, m *message.Me
 
 // settle writes the outcome, before the parcel may be acknowledged.
 func (h *Handler) settle(ctx context.Context, a *pipeline.Attempt, o outcome.Outcome) error {
-	a.Settling = time.Now()
+	a.Settling = clock.Now()
 	if !fault.Has(fault.SettleFirst) {
 		time.AfterFunc(fault.Lag, func() { _ = h.Ledger.Settle(ctx, a, o) })
 		return nil

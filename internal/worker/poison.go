@@ -3,8 +3,8 @@ package worker
 import (
 	"context"
 	"fmt"
-	"time"
 
+	"github.com/hongyan-dispatch/hongyan/internal/clock"
 	"github.com/hongyan-dispatch/hongyan/internal/pipeline"
 	"github.com/hongyan-dispatch/hongyan/message"
 	"github.com/hongyan-dispatch/hongyan/outcome"
@@ -20,11 +20,11 @@ func (h *Handler) separate(ctx context.Context, parcel *message.Parcel) error {
 	o := outcome.Outcome{Status: outcome.Dead, Reason: outcome.Poison}
 	effects := pipeline.Effects{Note: fmt.Sprintf("its workers were lost %d times before they could claim it", maxLost)}
 	if len(parcel.Messages) > 1 {
-		o = outcome.Outcome{Status: outcome.Parked, Reason: outcome.Backoff, Until: time.Now()}
+		o = outcome.Outcome{Status: outcome.Parked, Reason: outcome.Backoff, Until: clock.Now()}
 		effects = pipeline.Effects{Alone: true, Note: fmt.Sprintf("its parcel lost its worker %d times; it goes on alone", maxLost)}
 	}
 	for _, m := range parcel.Messages {
-		a := &pipeline.Attempt{Message: m, Parcel: parcel.ID, Now: time.Now(), Effects: effects}
+		a := &pipeline.Attempt{Message: m, Parcel: parcel.ID, Now: clock.Now(), Effects: effects}
 		if err := h.Ledger.Settle(context.WithoutCancel(ctx), a, o); err != nil {
 			return fmt.Errorf("separate %s: %w", m.ID, err)
 		}
