@@ -232,7 +232,7 @@ func (h *Handler) complain(c *call, rt route, err error) {
 		h.options.Log.Error("a request failed", "operation", rt.operation, "key", c.keyID(), "error", err)
 	}
 	if c.unread(p) {
-		h.linger(c, p)
+		h.hearOut(c, p)
 		return
 	}
 	p.write(c.w)
@@ -240,9 +240,9 @@ func (h *Handler) complain(c *call, rt route, err error) {
 
 // Bounds of what is read of a body that is refused.
 const (
-	lingerBytes = 32 << 20
-	lingerFor   = 5 * time.Second
-	readAnyway  = 256 << 10 // by net/http, before it answers
+	heardBytes = 32 << 20
+	heardFor   = 5 * time.Second
+	readAnyway = 256 << 10 // by net/http, before it answers
 )
 
 // unread says whether the answer comes while much of the body is still on its way.
@@ -252,17 +252,17 @@ func (c *call) unread(p *problem) bool {
 		(length < 0 || length > readAnyway)
 }
 
-// linger answers, and then reads on for a while: who writes all before reading anything would find the connection reset, and
+// hearOut answers, and then reads on for a while: who writes all before reading anything would find the connection reset, and
 // no answer.
-func (h *Handler) linger(c *call, p *problem) {
+func (h *Handler) hearOut(c *call, p *problem) {
 	c.release() // nothing of it is kept
 	c.release = func() {}
 	_ = c.rc.EnableFullDuplex()
 	p.close = true
 	p.write(c.w)
 	_ = c.rc.Flush()
-	_ = c.rc.SetReadDeadline(time.Now().Add(min(lingerFor, h.options.Patience)))
-	_, _ = io.CopyN(io.Discard, c.r.Body, lingerBytes) // an error ends it as well
+	_ = c.rc.SetReadDeadline(time.Now().Add(min(heardFor, h.options.Patience)))
+	_, _ = io.CopyN(io.Discard, c.r.Body, heardBytes) // an error ends it as well
 }
 
 // problemOf is what to answer about an error.
