@@ -219,7 +219,7 @@ func (r *Remote) RollBackImport(ctx context.Context, idOrName string) (AudienceS
 	var a struct {
 		RolledBack int `json:"rolled_back"`
 	}
-	err := r.post(ctx, idOrName, "/audience/rollback", nil, &a)
+	err := r.patient().post(ctx, idOrName, "/audience/rollback", nil, &a)
 	return AudienceState{Recipients: a.RolledBack}, err
 }
 
@@ -258,7 +258,7 @@ func (r *Remote) CheckCampaign(ctx context.Context, idOrName string, o CheckOpti
 	if err == nil && len(o.Testers) > 0 {
 		err = r.once(ctx, http.MethodPost, path+"/check", typeJSON, text, &a) // a second try would send the tests again
 	} else if err == nil {
-		err = r.do(ctx, http.MethodPost, path+"/check", text, &a)
+		err = r.patient().do(ctx, http.MethodPost, path+"/check", text, &a) // it renders every message
 	}
 	if err != nil {
 		return CampaignCheck{}, remoteError(err)

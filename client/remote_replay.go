@@ -60,7 +60,9 @@ func (r *Remote) Replay(ctx context.Context, ask Replay) (ReplayResult, error) {
 
 // replay asks once, and follows the answer to its last line.
 func (r *Remote) replay(t *tries, body []byte, progress func(ReplayResult)) (result ReplayResult, err error) {
-	res, err := r.send(t.ctx, http.MethodPost, "/v1/replay", typeJSON, bytes.NewReader(body))
+	w := watch(t.ctx, r.try)
+	defer w.end()
+	res, err := r.send(w.ctx, http.MethodPost, "/v1/replay", typeJSON, bytes.NewReader(body))
 	if err != nil {
 		return result, err
 	}
@@ -81,6 +83,7 @@ func (r *Remote) replay(t *tries, body []byte, progress func(ReplayResult)) (res
 		if err := lines.Decode(&l); err != nil {
 			return result, errors.Join(errCut, err)
 		}
+		w.moved()
 		result = ReplayResult{Replayed: l.Replayed, Spared: l.Spared, Counts: l.Counts}
 		t.goesOn()
 		if progress != nil {

@@ -5,8 +5,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -150,6 +152,77 @@ func TestKillsDuringABatch(t *testing.T) {
 			t.Fatalf("message %d posted again: %+v, want %s", i, r, ids[i])
 		}
 	}
+}
+
+// TestAServerThatDiesAfterItAccepted kills the server when it has committed and answered, and loses the answer: the client
+// asks the next one, and a message is there once, though its producer gave it no key.
+func TestAServerThatDiesAfterItAccepted(t *testing.T) {
+	h := startAPI(t)
+	key := h.key("crm", "*:*:*")
+	p, address := startBeside(h)
+	deaths := 0
+	var mu sync.Mutex
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		status, text := forward(t, r, address)
+		if status == 0 { // it is gone already
+			w.WriteHeader(http.StatusBadGateway)
+			return
+		}
+		if deaths%2 == 0 {
+			p.kill()
+			p, address = startBeside(h)
+			deaths++
+			conn, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			conn.Close()
+			return
+		}
+		deaths++
+		w.WriteHeader(status)
+		fmt.Fprint(w, text)
+	}))
+	defer front.Close()
+	c, err := client.HTTP(front.URL, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	m := message.Message{Account: "news", Kind: message.Template, To: "oA", Body: json.RawMessage(`{"template_id":"order_paid","data":{"thing2":{"value":"云南小粒咖啡豆"}}}`)}
+	one, err := c.Enqueue(t.Context(), m)
+	if err != nil || !one.Duplicate {
+		t.Errorf("a message: %+v, %v; want the first try's", one, err)
+	}
+	batch := c.EnqueueBatch(t.Context(), []message.Message{m, m})
+	for i, r := range batch {
+		if r.Err != nil || !r.Duplicate {
+			t.Errorf("message %d of a batch: %+v", i, r)
+		}
+	}
+	if n := h.number("SELECT count(*)::int FROM message"); n != 3 || deaths != 4 {
+		t.Errorf("%d messages after %d answers, want 3", n, deaths)
+	}
+}
+
+// forward makes a request again at an address, and returns the whole answer; 0: there is none.
+func forward(t *testing.T, r *http.Request, address string) (int, string) {
+	again := r.Clone(r.Context())
+	again.URL.Scheme, again.URL.Host, again.RequestURI = "http", address, ""
+	res, err := http.DefaultTransport.RoundTrip(again)
+	if err != nil {
+		t.Logf("forward: %v", err)
+		return 0, ""
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		return 0, ""
+	}
+	return res.StatusCode, string(text)
 }
 
 // A client that writes all before it reads anything is served, as long as it is not too long.

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -174,14 +175,26 @@ func mayRead(operation, kind, action string, of message.Kind) bool {
 	return false
 }
 
-// A quota shows the kinds that the key may read, and no other.
-func TestQuotasOfTheKindsOfAKey(t *testing.T) {
+// Quotas and gates are shown of the kinds that the key may read, and no other; the account's own gate stands before all.
+func TestQuotasAndGatesOfTheKindsOfAKey(t *testing.T) {
 	h := startAPI(t)
 	key := h.key("reader", "shop:template:read", "shop:mass:read", "news:custom:enqueue")
 	var quotas struct{ Quotas []struct{ Kind string } }
 	h.want(200, key, "GET", "/v1/accounts/shop/quota", "", &quotas)
 	if fmt.Sprint(quotas.Quotas) != "[{template} {mass}]" {
 		t.Errorf("quotas %v", quotas.Quotas)
+	}
+	all := h.key("all", "*:*:*")
+	for _, gate := range []string{"custom", "mass", "all"} {
+		h.want(200, all, "POST", "/v1/accounts/shop/gates/"+gate+"/close", "", nil)
+	}
+	for reader, want := range map[string]string{key: "[{all} {mass}]", all: "[{all} {custom} {mass}]", h.key("template", "shop:template:read"): "[{all}]"} {
+		var gates struct{ Gates []struct{ API string } }
+		h.want(200, reader, "GET", "/v1/accounts/shop/gates", "", &gates)
+		slices.SortFunc(gates.Gates, func(a, b struct{ API string }) int { return strings.Compare(a.API, b.API) })
+		if fmt.Sprint(gates.Gates) != want {
+			t.Errorf("gates %v, want %s", gates.Gates, want)
+		}
 	}
 	h.want(403, key, "GET", "/v1/accounts/news/quota", "", nil)
 	h.want(404, key, "GET", "/v1/accounts/strange/quota", "", nil)

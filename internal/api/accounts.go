@@ -49,16 +49,21 @@ func (h *Handler) getGates(c *call) error {
 	if err != nil {
 		return err
 	}
-	if len(c.key.kindsFor(account, Read)) == 0 {
+	kinds := c.key.kindsFor(account, Read)
+	if len(kinds) == 0 {
 		return forbidden("the key may not read of " + account)
 	}
 	gates, err := h.options.Accounts.Gates(c.ctx(), account)
 	if err != nil {
 		return err
 	}
-	views := make([]gateView, len(gates))
-	for i, g := range gates {
-		views[i] = gateOf(g)
+	views := make([]gateView, 0, len(gates))
+	for _, g := range gates {
+		v := gateOf(g)
+		if kind := message.Kind(v.API); slices.Contains(message.Kinds(), kind) && !slices.Contains(kinds, kind) {
+			continue
+		}
+		views = append(views, v)
 	}
 	write(c.w, http.StatusOK, struct {
 		Account string     `json:"account"`

@@ -120,6 +120,17 @@ func (h *Handler) paced(c *call, work func(context.Context, *lines.Slab) []lineR
 // A slab passes a limiter as a whole, which it could never do if it were larger than the burst.
 const _ = uint(burst - lines.MaxLines)
 
+// slabFor is how long the lines of a slab may wait for their key's rate: so long their results are not told.
+const slabFor = 5 * time.Second
+
+// slab is how many lines of a stream are worked on together.
+func (h *holder) slab() int {
+	if h.limiter == nil {
+		return lines.MaxLines
+	}
+	return min(max(int(float64(h.limiter.Limit())*slabFor.Seconds()), 1), lines.MaxLines)
+}
+
 // wait lets n lines of a stream pass at the key's rate.
 func (h *holder) wait(ctx context.Context, n int, now time.Time) error {
 	if h.limiter == nil || n == 0 {
@@ -172,6 +183,7 @@ func (h *Handler) stream(c *call, limit int, action string, work func(context.Co
 	if err != nil {
 		return malformed("the body is packed, and not whole: "+err.Error(), "pack it with gzip, or send it as it is")
 	}
+	in.Most = c.key.slab()
 	out := &results{h: h, c: c, chunks: make(chan []byte, spoolChunks), broken: make(chan struct{}), ended: make(chan struct{})}
 	counts := tally{}
 	go out.send()

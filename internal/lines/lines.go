@@ -47,6 +47,8 @@ const (
 
 // A Reader cuts a stream into lines. It unpacks gzip.
 type Reader struct {
+	Most int // lines of a slab: 1 to MaxLines, which it is unless it is set before reading
+
 	raw    *countingReader
 	in     *bufio.Reader
 	limit  int  // bytes of a line
@@ -56,7 +58,7 @@ type Reader struct {
 
 // NewReader reads lines of at most limit bytes from f, beginning with line fromLine, which counts from 1.
 func NewReader(f io.Reader, limit, fromLine int) (*Reader, error) {
-	r := &Reader{raw: &countingReader{r: f}, limit: limit, live: !IsRegular(f)}
+	r := &Reader{Most: MaxLines, raw: &countingReader{r: f}, limit: limit, live: !IsRegular(f)}
 	r.in = bufio.NewReaderSize(r.raw, readerBytes)
 	if head, _ := r.in.Peek(2); bytes.Equal(head, []byte{0x1f, 0x8b}) {
 		z, err := gzip.NewReader(r.in)
@@ -91,7 +93,7 @@ func (r *Reader) fill(b *Slab) error {
 	if cap(b.text) > 2*slabBytes { // a long line is rare, and its memory is not kept
 		b.text = nil
 	}
-	for len(b.Lines) < MaxLines && len(b.text) < slabBytes {
+	for len(b.Lines) < r.Most && len(b.text) < slabBytes {
 		l, err := r.line(b)
 		if err != nil && !errors.Is(err, io.EOF) {
 			return err // what there is of the line is not the line
