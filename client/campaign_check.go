@@ -149,7 +149,7 @@ func (k *checking) audience(ctx context.Context, a *postgres.Audience) error {
 	}
 	if spec.Audience.Pulled() && (a == nil || a.State != "ready") {
 		k.note("the workers fetch its audience at each firing; import it once to see samples and counts: enqueue campaign import")
-		return nil
+		return k.example()
 	}
 	if err := ready(spec, a); err != nil && !spec.Audience.Pulled() {
 		k.problem(err.Error())
@@ -182,6 +182,25 @@ func (k *checking) audience(ctx context.Context, a *postgres.Audience) error {
 	}
 }
 
+// example judges the one message that everybody gets, where the texts ask for no columns, and nobody is known yet.
+func (k *checking) example() error {
+	if len(k.row.Spec.Columns()) > 0 {
+		return nil
+	}
+	composer, err := campaign.NewComposer(k.row.Spec, k.now, 0, nil)
+	if err != nil {
+		k.problem(err.Error())
+		return nil
+	}
+	m, _, err := composer.Message(nil, 1, "o", nil)
+	found := k.mistakes(m, err, k.template())
+	for _, text := range found {
+		k.problem(text)
+	}
+	k.out.Samples = append(k.out.Samples, Sample{N: 1, Body: m.Body, Problems: found})
+	return nil
+}
+
 // template is the definition that the messages go by; nil: there is none, or it is not known.
 func (k *checking) template() *campaign.Template {
 	var body struct {
@@ -203,25 +222,12 @@ func (k *checking) template() *campaign.Template {
 // differ from one to another, against each.
 func (k *checking) recipient(r postgres.Recipient, m *message.Message, err error, def *campaign.Template) {
 	k.out.Recipients++
-	var found []string
-	if err != nil {
-		found = []string{err.Error()}
-	} else {
-		var invalid message.Invalid
-		if errors.As(k.client.rules.Validate(m, time.Time{}), &invalid) {
-			for _, f := range invalid {
-				found = append(found, f.Path+": "+f.Rule)
-			}
-		}
-		if def != nil && len(k.out.Samples) < k.samples {
-			for _, text := range campaign.Lint(*def, m) {
-				if !slices.ContainsFunc(found, func(f string) bool { return sameField(f, text) }) {
-					found = append(found, text)
-				}
-			}
-		}
+	shown := len(k.out.Samples) < k.samples
+	if !shown {
+		def = nil
 	}
-	if len(k.out.Samples) < k.samples {
+	found := k.mistakes(m, err, def)
+	if shown {
 		k.out.Samples = append(k.out.Samples, Sample{r.N, r.OpenID, slices.Clone(m.Body), found})
 	}
 	if err == nil && len(k.tests) < len(k.o.Testers) {
@@ -236,6 +242,28 @@ func (k *checking) recipient(r postgres.Recipient, m *message.Message, err error
 	if len(found) == 0 {
 		k.out.Good++
 	}
+}
+
+// mistakes are what is wrong with a message: err, of its composition, or what the rules and a template's definition say.
+func (k *checking) mistakes(m *message.Message, err error, def *campaign.Template) (found []string) {
+	if err != nil {
+		return []string{err.Error()}
+	}
+	var invalid message.Invalid
+	if errors.As(k.client.rules.Validate(m, time.Time{}), &invalid) {
+		for _, f := range invalid {
+			found = append(found, f.Path+": "+f.Rule)
+		}
+	}
+	if def == nil {
+		return found
+	}
+	for _, text := range campaign.Lint(*def, m) {
+		if !slices.ContainsFunc(found, func(f string) bool { return sameField(f, text) }) {
+			found = append(found, text)
+		}
+	}
+	return found
 }
 
 // sameField says whether a finding of a message's rule is about the keyword that the template's lint names.

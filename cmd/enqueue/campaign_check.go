@@ -128,7 +128,9 @@ func checkText(v report.CampaignCheck) string {
 		}
 		b.WriteByte('\n')
 	}
-	if v.Fits {
+	if v.Fits && v.State != client.CampaignDraft {
+		fmt.Fprintf(&b, "it fits; it is %s\n", v.State)
+	} else if v.Fits {
 		fmt.Fprintf(&b, "it fits; next: enqueue campaign start %s\n", v.Name)
 	}
 	return b.String()
@@ -144,8 +146,10 @@ func addressee(v report.CampaignCheck, one client.Sample) string {
 		return fmt.Sprintf("to recipient %d, %s", one.N, one.OpenID)
 	case tagged:
 		return "to everybody with tag " + tag
+	case v.Audience == "followers":
+		return "to all followers"
 	}
-	return "to all followers"
+	return "to everybody in its audience"
 }
 
 // massText says what the caps of mass sends make of it.

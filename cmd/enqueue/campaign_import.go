@@ -118,7 +118,10 @@ func (s *session) imported(v importView, a client.AudienceState, start time.Time
 		return refuse("campaign %s: %w", id, err)
 	}
 	v.AudienceState, v.Seconds = a, time.Since(start).Round(time.Millisecond).Seconds()
-	if err != nil {
+	switch {
+	case err != nil && a.Source == "": // nothing was begun
+		return campaignError(id, err)
+	case err != nil:
 		err = fmt.Errorf("campaign %s: after line %d: %w; go on with --resume, or --roll-back", id, a.Lines, err)
 		v.Error = err.Error()
 	}

@@ -144,6 +144,9 @@ func progressText(v report.CampaignProgress) string {
 	}
 	full := int(share * barWidth)
 	fmt.Fprintf(&b, "[%s%s] %5.1f %%  %d of %d, %d not begun\n", strings.Repeat("█", full), strings.Repeat("░", barWidth-full), 100*share, v.Ended, v.Total, v.Waiting)
+	if v.Firings > 1 {
+		fmt.Fprintf(&b, "firing %d: ", v.Firings)
+	}
 	fmt.Fprintf(&b, "%s since %s", rate(v.PerSecond), report.Clock(v.StartedAt))
 	switch {
 	case !v.EndedAt.IsZero():

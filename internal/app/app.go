@@ -102,8 +102,8 @@ type pod struct {
 
 // open connects the stores and builds the worker from the ground up.
 func (w *pod) open(ctx context.Context) (err error) {
-	// One that leads everything holds seven sessions for that.
-	if w.store, err = postgres.Open(ctx, w.config.Postgres.URL.Reveal(), postgres.Options{Name: "hongyan-worker", MaxConns: 10}); err != nil {
+	// One that leads everything holds seven sessions for that, and its settler and its fetches three more at times.
+	if w.store, err = postgres.Open(ctx, w.config.Postgres.URL.Reveal(), postgres.Options{Name: "hongyan-worker", MaxConns: 12}); err != nil {
 		return fmt.Errorf("postgres: %w", err)
 	}
 	if err := checkMigrations(ctx, w.config, "worker"); err != nil {

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -216,5 +217,91 @@ func TestARefusedPartEndsItsFiring(t *testing.T) {
 	}
 	if c, err := w.store.Campaign(ctx, id.String()); err != nil || c.State != campaign.Failed || c.Reason == "" {
 		t.Errorf("the campaign is %s (%s), %v, want it failed", c.State, c.Reason, err)
+	}
+}
+
+func TestFailedPartsAreTriedAgain(t *testing.T) {
+	t.Parallel()
+	w := newWard(t)
+	ctx := t.Context()
+	r := &campaignRows{store: w.store, rdb: w.rdb, queue: w.enqueuer}
+	end := func(recipient, as string) { // as WeChat answers
+		t.Helper()
+		if _, err := w.db.Exec(ctx, `UPDATE message m SET state = split_part($2, ' ', 1)::message_state, reason = split_part($2, ' ', 2)::message_reason, finished_at = now()
+			FROM message_body b WHERE b.id = m.id AND m.state = 'accepted' AND b.recipient = $1`, recipient, as); err != nil {
+			t.Fatal(err)
+		}
+	}
+	id := w.massCampaign(20_001)
+	for _, as := range []string{"sent none", "failed refused_request", "sent none"} {
+		w.feedParts(r, 1)
+		end("list:6667", as)
+		w.settle()
+	}
+	w.wantStates(id, "list:6667 sent", "list:6667 failed", "list:6667 sent")
+	if n, err := w.store.CountFailed(ctx, id, []string{"failed"}, nil); n != 6667 || err != nil {
+		t.Errorf("%d users would be sent to again, %v, want those of one part", n, err)
+	}
+	if _, err := w.store.RetryFailed(ctx, id, []string{"failed"}, []string{"invalid"}, time.Now()); !errors.Is(err, postgres.ErrNothingToRetry) {
+		t.Errorf("retry for a reason that no part has: %v", err)
+	}
+	f, err := w.store.RetryFailed(ctx, id, []string{"failed"}, nil, time.Now())
+	if err != nil || f.Total != 6667 {
+		t.Fatalf("the retry goes to %d, %v, want those of one part", f.Total, err)
+	}
+	w.feedParts(r, 1)
+	w.wantStates(id, "list:6667 sent", "list:6667 failed", "list:6667 sent", "list:6667 accepted")
+	var same bool
+	if err := w.db.QueryRow(ctx, `SELECT count(DISTINCT b.recipients) = 1 FROM message m JOIN message_body b ON b.id = m.id WHERE m.state IN ('failed', 'accepted')`).Scan(&same); err != nil || !same {
+		t.Errorf("the retry goes to others than the failed part, %v", err)
+	}
+	if _, err := w.store.RetryFailed(ctx, id, []string{"failed"}, nil, time.Now()); !errors.Is(err, postgres.ErrFiringOpen) {
+		t.Errorf("a second retry: %v", err)
+	}
+	end("list:6667", "sent none")
+	w.settle()
+	if _, err := w.store.RetryFailed(ctx, id, []string{"failed"}, nil, time.Now()); !errors.Is(err, postgres.ErrNothingToRetry) {
+		t.Errorf("a retry when all has been sent: %v", err)
+	}
+}
+
+func TestAMassSendToATagIsTriedAgainWhole(t *testing.T) {
+	t.Parallel()
+	w := newWard(t)
+	ctx := t.Context()
+	ok := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	spec, err := campaign.ParseSpec([]byte("name: news\naccount: shop\nkind: mass\nmass: {msgtype: text, text: {content: 上新}}\naudience: {tag: 2}\n"))
+	ok(err)
+	id := message.NewID(time.Now())
+	ok(w.store.CreateCampaign(ctx, spec, id))
+	a, err := w.store.BeginAudience(ctx, id, "tag:2", nil)
+	ok(err)
+	ok(w.store.FinishFiltered(ctx, &a))
+	_, err = w.store.StartCampaign(ctx, id, time.Now(), time.Time{})
+	ok(err)
+	r := &campaignRows{store: w.store, rdb: w.rdb, queue: w.enqueuer}
+	w.feedParts(r, 1)
+	w.exec(`UPDATE message SET state = 'failed', reason = 'retries_exhausted', finished_at = now()`)
+	w.settle()
+	if n, err := w.store.CountFailed(ctx, id, []string{"failed"}, nil); n != 1 || err != nil {
+		t.Errorf("%d would be sent again, %v, want the one message", n, err)
+	}
+	f, err := w.store.RetryFailed(ctx, id, []string{"failed"}, nil, time.Now())
+	if err != nil || f.Total != 1 {
+		t.Fatalf("the retry has %d parts, %v, want one", f.Total, err)
+	}
+	w.feedParts(r, 1)
+	w.wantStates(id, "tag:2 failed", "tag:2 accepted")
+}
+
+func (w *ward) wantStates(id message.ID, want ...string) {
+	w.Helper()
+	if got := w.states(id); !slices.Equal(got, want) {
+		w.Errorf("got %v, want %v", got, want)
 	}
 }

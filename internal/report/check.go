@@ -22,6 +22,7 @@ type CampaignCheck struct {
 	ID         message.ID               `json:"id"`
 	Name       string                   `json:"name"`
 	Kind       message.Kind             `json:"kind"`
+	State      client.CampaignState     `json:"state"`
 	Audience   string                   `json:"audience,omitempty"` // file:NAME, tag:ID, followers, sql
 	Fits       bool                     `json:"fits"`
 	Recipients int                      `json:"recipients"`
@@ -144,7 +145,7 @@ func preview(ctx context.Context, w WeChat, of client.Sample, testers []message.
 
 func checkOf(k client.CampaignCheck, testers []message.OpenID) CampaignCheck {
 	v := CampaignCheck{
-		ID: k.Campaign.ID, Name: k.Campaign.Name, Kind: k.Campaign.Kind, Audience: sourceOf(k), Fits: k.Fits(),
+		ID: k.Campaign.ID, Name: k.Campaign.Name, Kind: k.Campaign.Kind, State: k.Campaign.State, Audience: sourceOf(k), Fits: k.Fits(),
 		Recipients: k.Recipients, Good: k.Good, AtCap: k.AtCap, Mass: k.Mass,
 		Problems: append([]client.Misfit{}, k.Problems...), Notes: append([]string{}, k.Notes...), Samples: append([]client.Sample{}, k.Samples...),
 		Forecast: k.Forecast,
