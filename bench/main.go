@@ -18,6 +18,8 @@ type flags struct {
 	JSON   bool     `help:"Print the figures as JSON."`
 	Only   []string `help:"Only these parts: dispatch, enqueue, memory, campaigns, urgent, callbacks, api, safety." sep:","`
 
+	Recipients int `help:"Campaigns: recipients of the larger one, whose Redis and worker are compared with those of 100,000." default:"10000000"`
+
 	Subjects []string      `help:"Dispatch: only these subjects, by a part of their names." sep:","`
 	Cells    int           `help:"Dispatch: only the first so many settings." default:"4"`
 	Latency  time.Duration `help:"Dispatch: only settings whose API takes so long: 0s or 20ms." default:"-1s"`

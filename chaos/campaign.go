@@ -2,16 +2,20 @@ package main
 
 import (
 	"context"
+	"encoding/csv"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/hongyan-dispatch/hongyan/internal/campaign"
 	"github.com/hongyan-dispatch/hongyan/internal/postgres"
 	"github.com/hongyan-dispatch/hongyan/message"
+	"github.com/hongyan-dispatch/hongyan/outcome"
 )
 
 // produceCampaigns is a producer whose messages are two campaigns': templates to two thirds of the users, answers of
@@ -96,11 +100,13 @@ func troubleCampaigns(ctx context.Context, r *rig) error {
 		return err
 	}
 	defer store.Close()
+	pauses := 0
 	for i := 0; ; i++ {
 		if err := pause(ctx, r.between(time.Second, 3*time.Second)); err != nil {
 			return err
 		}
 		if !r.producing() {
+			r.figure("pauses", pauses)
 			return nil
 		}
 		switch i % 4 {
@@ -108,6 +114,7 @@ func troubleCampaigns(ctx context.Context, r *rig) error {
 			alive := r.crew.alive()
 			err = r.crew.replace(alive[r.rand.IntN(len(alive))])
 		case 1:
+			pauses++
 			err = r.pauseCampaigns(ctx, store)
 		case 3:
 			mended := r.broke("kill -9 of Redis", "")
@@ -134,6 +141,58 @@ func (r *rig) pauseCampaigns(ctx context.Context, store *postgres.Store) error {
 		if err := pause(ctx, time.Second); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// afterCampaigns says what is wrong with the campaigns and with what they tell of themselves.
+func afterCampaigns(ctx context.Context, r *rig) []string {
+	return append(campaignsEnded(ctx, r), exportsAgree(ctx, r)...)
+}
+
+// exportsAgree compares the campaigns' exports with what the simulator accepted: each person stands there once, and who
+// was sent to, or may have been, are those who got a message.
+func exportsAgree(ctx context.Context, r *rig) []string {
+	store, err := postgres.Open(ctx, r.stack.DatabaseURL(), postgres.Options{Name: "chaos"})
+	if err != nil {
+		return []string{err.Error()}
+	}
+	defer store.Close()
+	got := map[string]bool{}
+	for _, a := range r.sim.AllAccepts() {
+		got[a.To] = true
+	}
+	people := 0
+	told := map[string]bool{} // those that the exports say were sent to
+	counts := map[string]int{}
+	for _, id := range r.campaigns {
+		from, to := io.Pipe()
+		go func() { to.CloseWithError(store.ExportOutcomes(ctx, id, to)) }()
+		rows := csv.NewReader(from)
+		rows.ReuseRecord = true
+		for line := 0; ; line++ {
+			row, err := rows.Read()
+			if err == io.EOF {
+				break
+			}
+			if err != nil {
+				return []string{"export: " + err.Error()}
+			}
+			if line == 0 {
+				continue
+			}
+			people++
+			openid, status := strings.Clone(row[2]), outcome.Status(row[4])
+			counts[string(status)]++
+			if status == outcome.Sent || status == outcome.Unknown && got[openid] {
+				told[openid] = true
+			}
+		}
+	}
+	r.figure("exported sent", counts[string(outcome.Sent)])
+	if people != r.plan.messages || len(told) != len(got) {
+		return []string{fmt.Sprintf("(a) %d people are exported, want %d; %d of them got a message by the exports (%v) and %d by the simulator",
+			people, r.plan.messages, len(told), counts, len(got))}
 	}
 	return nil
 }

@@ -153,7 +153,8 @@ var overrun = map[int]string{45009: "the day's quota", 45011: "the pace", 45015:
 
 // checkLimits compares the simulator's counts with the limits.
 func (r *rig) checkLimits(f *findings, tolerated map[int]int64) {
-	paces := map[string]int64{wechattest.PathTemplate: templatePerSecond, wechattest.PathCustom: otherPerSecond, wechattest.PathSubscribe: otherPerSecond}
+	template, other := r.plan.paces()
+	paces := map[string]int64{wechattest.PathTemplate: template, wechattest.PathCustom: other, wechattest.PathSubscribe: other}
 	for _, a := range r.sim.State().Accounts {
 		for api, calls := range a.APIs {
 			for code, what := range overrun {

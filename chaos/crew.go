@@ -145,10 +145,11 @@ func (c *crew) command(w *worker) error {
 func (r *rig) configuration(name, metrics string) []byte {
 	yaml := r.plan.yaml
 	if yaml == "" {
+		template, other := r.plan.paces()
 		yaml = fmt.Sprintf(`limits:
       template: {per_day: %[1]d, per_second: %[2]d}
       custom: {per_day: %[1]d, per_second: %[3]d}
-      subscribe: {per_day: %[1]d, per_second: %[3]d}`, perDay, templatePerSecond, otherPerSecond)
+      subscribe: {per_day: %[1]d, per_second: %[3]d}`, perDay, template, other)
 	}
 	if !r.plan.windows {
 		yaml += "\n    window: {unknown: try}"

@@ -58,6 +58,7 @@ type plan struct {
 	servers   int           // of the HTTP API, through which the producers enqueue; 0: they do it themselves
 	clocks    bool          // of three workers one has a clock that is ten minutes ahead, one a clock ten minutes behind
 	many      int           // messages beside the producer's
+	faster    int           // times the usual paces; 0: once
 }
 
 func (p plan) with(o plan) plan {
@@ -76,7 +77,16 @@ func (p plan) with(o plan) plan {
 	if o.many > 0 {
 		p.many = o.many
 	}
+	if o.faster > 0 {
+		p.faster = o.faster
+	}
 	return p
+}
+
+// paces are what the account's APIs may be called for in a second.
+func (p plan) paces() (template, other int64) {
+	times := int64(max(1, p.faster))
+	return times * templatePerSecond, times * otherPerSecond
 }
 
 func names() string {

@@ -24,7 +24,7 @@ type AudienceState struct {
 	Suppressed int       `json:"suppressed"` // dropped: they refuse such messages
 	Lines      int64     `json:"lines"`
 	Bytes      int64     `json:"bytes"` // of the input that were read
-	Since      time.Time `json:"since"`
+	Since      time.Time `json:"since,omitzero"`
 }
 
 func audienceState(a postgres.Audience) AudienceState {
@@ -62,7 +62,7 @@ type ImportOptions struct {
 // A Reject is a row that was not taken.
 type Reject struct {
 	Line   int64          `json:"line"`
-	OpenID message.OpenID `json:"openid"` // empty where the row has none
+	OpenID message.OpenID `json:"openid,omitempty"` // empty where the row has none
 	Reason string         `json:"reason"`
 }
 

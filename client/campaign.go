@@ -50,20 +50,20 @@ type Campaign struct {
 	Account   string         `json:"account"`
 	Kind      message.Kind   `json:"kind"`
 	State     CampaignState  `json:"state"`
-	Reason    string         `json:"reason"`    // why it is paused, throttled, parked or failed
-	Until     time.Time      `json:"until"`     // throttled, parked: when it goes on; zero: not known
-	NextTick  time.Time      `json:"next_tick"` // of its schedule; zero: by hand, or never again
+	Reason    string         `json:"reason,omitempty"`   // why it is paused, throttled, parked or failed
+	Until     time.Time      `json:"until,omitzero"`     // throttled, parked: when it goes on; zero: not known
+	NextTick  time.Time      `json:"next_tick,omitzero"` // of its schedule; zero: by hand, or never again
 	CreatedAt time.Time      `json:"created_at"`
 	ChangedAt time.Time      `json:"changed_at"`
-	Audience  CampaignSource `json:"from"`
+	Audience  CampaignSource `json:"from,omitzero"`
 }
 
 // A CampaignSource says where a campaign's audience comes from: one of these, or none where a file is given later.
 type CampaignSource struct {
-	File      string `json:"file"`
-	Tag       int    `json:"tag"` // of the account's followers
-	Followers bool   `json:"followers"`
-	SQL       string `json:"sql"`
+	File      string `json:"file,omitempty"`
+	Tag       int    `json:"tag,omitempty"` // of the account's followers
+	Followers bool   `json:"followers,omitempty"`
+	SQL       string `json:"sql,omitempty"`
 }
 
 // Pulled says that workers fetch the audience, anew for each firing.
@@ -174,6 +174,8 @@ func campaignError(err error) error {
 		return ErrNothingToRetry
 	case errors.Is(err, postgres.ErrFiringOpen):
 		return known{err, ErrState}
+	case errors.Is(err, postgres.ErrNameTaken): // of one that had ended, and would run again
+		return known{fmt.Errorf("%w; wait until that one has ended", err), ErrState}
 	}
 	return err
 }
@@ -189,12 +191,10 @@ func (k known) Unwrap() []error { return []error{k.error, k.as} }
 // stateError says what to do where a campaign is in another state.
 func stateError(e *campaign.MoveError) error {
 	remedy := map[campaign.State]string{
-		campaign.Draft: "start it first", campaign.Scheduled: "it waits for its next tick", campaign.Running: "pause it first",
+		campaign.Draft: "start it first", campaign.Scheduled: "it waits for its next tick", campaign.Running: "it is on its way",
+		campaign.Throttled: "it goes on by itself", campaign.Parked: "it goes on by itself",
 		campaign.Paused: "resume it, or cancel it", campaign.Done: "create it anew to send it again, or retry its failed ones",
 		campaign.Cancelled: "create it anew", campaign.Failed: "create it anew",
 	}[e.State]
-	if remedy == "" {
-		remedy = "pause it first"
-	}
 	return known{fmt.Errorf("%w; %s", e, remedy), ErrState}
 }

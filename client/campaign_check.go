@@ -22,6 +22,8 @@ type CheckOptions struct {
 	Samples   int            // how many rendered messages are shown; 0: 5
 	Testers   []message.OpenID
 	Mass      *MassCaps // of kind mass
+	// Answerable, of kind custom, says which of some users the account may answer now; nil: not counted.
+	Answerable func(ctx context.Context, users []message.OpenID) ([]bool, error)
 }
 
 // A Template is one that an account has in use.
@@ -48,9 +50,11 @@ type CampaignCheck struct {
 	Samples    []Sample
 	Recipients int // whose messages were rendered: all of the audience
 	Good       int // of these, those that may be sent
-	AtCap      int // of the good: users who have had as much as the frequency cap, or the cap of mass sends, allows
+	AtCap      int // of these: users who have had as much as the frequency cap, or the cap of mass sends, allows
+	Closed     int // of these, of kind custom: users whom the account may not answer now; -1: not counted
 	Forecast   *CampaignForecast
-	Tests      []Receipt // of the test sends, by Testers
+	Mass       *MassForecast // of kind mass
+	Tests      []Receipt     // of the test sends, by Testers
 }
 
 // Fits says whether nothing speaks against a start.
@@ -59,25 +63,27 @@ func (c CampaignCheck) Fits() bool { return len(c.Problems) == 0 }
 // A Misfit is something that does not fit.
 type Misfit struct {
 	What  string  `json:"what"`
-	Count int     `json:"count"` // recipients whom it concerns; 0: it concerns all
-	First []int32 `json:"first"` // the numbers of the first of them
+	Count int     `json:"count,omitempty"` // recipients whom it concerns; 0: it concerns all
+	First []int32 `json:"first,omitempty"` // the numbers of the first of them
 }
 
 // A Sample is one recipient's message.
 type Sample struct {
 	N        int32           `json:"n"`
-	OpenID   message.OpenID  `json:"openid"`
+	OpenID   message.OpenID  `json:"openid,omitempty"`
 	Body     json.RawMessage `json:"body"`
-	Problems []string        `json:"problems"`
+	Problems []string        `json:"problems,omitempty"`
 }
 
-// A CampaignForecast is what becomes of the quota if the campaign starts now, and nothing else is sent.
+// A CampaignForecast is what becomes of the quota if the campaign starts now, and nothing else is sent. Its days are
+// WeChat's, and all its times are Beijing's.
 type CampaignForecast struct {
-	Needs     int64         `json:"needs"`
+	Timezone  string        `json:"timezone"` // of the days and times: Asia/Shanghai
+	Needs     int64         `json:"needs"`    // calls: one for each message
 	LeftToday int64         `json:"left_today"`
 	Reserve   int64         `json:"reserve"`
-	Today     bool          `json:"today"` // all of it goes today, in Beijing
-	Done      time.Time     `json:"done"`  // when the last one goes; zero: not within a year
+	Today     bool          `json:"today"`         // all of it goes today, in Beijing
+	Done      time.Time     `json:"done,omitzero"` // when the last one goes; zero: not within a year
 	Days      []ForecastDay `json:"days"`
 }
 
@@ -100,7 +106,7 @@ func (c *Client) CheckCampaign(ctx context.Context, idOrName string, o CheckOpti
 	if err != nil {
 		return CampaignCheck{}, err
 	}
-	k := &checking{client: c, row: row, o: o, problems: map[string]*Misfit{}, out: CampaignCheck{Campaign: campaignOf(row)}}
+	k := &checking{client: c, row: row, o: o, now: time.Now(), problems: map[string]*Misfit{}, out: CampaignCheck{Campaign: campaignOf(row), Closed: -1}}
 	k.samples = 5
 	if o.Samples > 0 {
 		k.samples = o.Samples
@@ -113,7 +119,7 @@ func (c *Client) CheckCampaign(ctx context.Context, idOrName string, o CheckOpti
 		return CampaignCheck{}, err
 	}
 	k.out.Problems = append(k.out.Problems, k.sorted()...)
-	k.forecast(time.Now())
+	k.forecast()
 	k.test(ctx)
 	return k.out, nil
 }
@@ -123,7 +129,10 @@ type checking struct {
 	client   *Client
 	row      postgres.Campaign
 	o        CheckOptions
+	now      time.Time
 	samples  int
+	left     int // recipients whom a cap or the window leaves out
+	parts    int // messages of a mass send
 	problems map[string]*Misfit
 	out      CampaignCheck
 	tests    []message.Message
@@ -140,13 +149,13 @@ func (k *checking) audience(ctx context.Context, a *postgres.Audience) error {
 	}
 	if spec.Audience.Pulled() && (a == nil || a.State != "ready") {
 		k.note("the workers fetch its audience at each firing; import it once to see samples and counts: enqueue campaign import")
-		return nil
+		return k.example()
 	}
 	if err := ready(spec, a); err != nil && !spec.Audience.Pulled() {
 		k.problem(err.Error())
 		return nil
 	}
-	composer, err := campaign.NewComposer(spec, time.Now(), 0, a.Columns)
+	composer, err := campaign.NewComposer(spec, k.now, 0, a.Columns)
 	if err != nil {
 		k.problem(err.Error())
 		return nil
@@ -167,10 +176,29 @@ func (k *checking) audience(ctx context.Context, a *postgres.Audience) error {
 			k.recipient(r, m, err, def)
 		}
 		after = block[len(block)-1].N
-		if err := k.atCap(ctx, block); err != nil {
+		if err := k.leftOut(ctx, block); err != nil {
 			return err
 		}
 	}
+}
+
+// example judges the one message that everybody gets, where the texts ask for no columns, and nobody is known yet.
+func (k *checking) example() error {
+	if len(k.row.Spec.Columns()) > 0 {
+		return nil
+	}
+	composer, err := campaign.NewComposer(k.row.Spec, k.now, 0, nil)
+	if err != nil {
+		k.problem(err.Error())
+		return nil
+	}
+	m, _, err := composer.Message(nil, 1, "o", nil)
+	found := k.mistakes(m, err, k.template())
+	for _, text := range found {
+		k.problem(text)
+	}
+	k.out.Samples = append(k.out.Samples, Sample{N: 1, Body: m.Body, Problems: found})
+	return nil
 }
 
 // template is the definition that the messages go by; nil: there is none, or it is not known.
@@ -194,25 +222,12 @@ func (k *checking) template() *campaign.Template {
 // differ from one to another, against each.
 func (k *checking) recipient(r postgres.Recipient, m *message.Message, err error, def *campaign.Template) {
 	k.out.Recipients++
-	var found []string
-	if err != nil {
-		found = []string{err.Error()}
-	} else {
-		var invalid message.Invalid
-		if errors.As(k.client.rules.Validate(m, time.Time{}), &invalid) {
-			for _, f := range invalid {
-				found = append(found, f.Path+": "+f.Rule)
-			}
-		}
-		if def != nil && len(k.out.Samples) < k.samples {
-			for _, text := range campaign.Lint(*def, m) {
-				if !slices.ContainsFunc(found, func(f string) bool { return sameField(f, text) }) {
-					found = append(found, text)
-				}
-			}
-		}
+	shown := len(k.out.Samples) < k.samples
+	if !shown {
+		def = nil
 	}
-	if len(k.out.Samples) < k.samples {
+	found := k.mistakes(m, err, def)
+	if shown {
 		k.out.Samples = append(k.out.Samples, Sample{r.N, r.OpenID, slices.Clone(m.Body), found})
 	}
 	if err == nil && len(k.tests) < len(k.o.Testers) {
@@ -227,6 +242,28 @@ func (k *checking) recipient(r postgres.Recipient, m *message.Message, err error
 	if len(found) == 0 {
 		k.out.Good++
 	}
+}
+
+// mistakes are what is wrong with a message: err, of its composition, or what the rules and a template's definition say.
+func (k *checking) mistakes(m *message.Message, err error, def *campaign.Template) (found []string) {
+	if err != nil {
+		return []string{err.Error()}
+	}
+	var invalid message.Invalid
+	if errors.As(k.client.rules.Validate(m, time.Time{}), &invalid) {
+		for _, f := range invalid {
+			found = append(found, f.Path+": "+f.Rule)
+		}
+	}
+	if def == nil {
+		return found
+	}
+	for _, text := range campaign.Lint(*def, m) {
+		if !slices.ContainsFunc(found, func(f string) bool { return sameField(f, text) }) {
+			found = append(found, text)
+		}
+	}
+	return found
 }
 
 // sameField says whether a finding of a message's rule is about the keyword that the template's lint names.
@@ -269,54 +306,94 @@ func (k *checking) sorted() []Misfit {
 	return list
 }
 
-// atCap counts users who have had enough.
-func (k *checking) atCap(ctx context.Context, block []postgres.Recipient) error {
-	limit := k.row.Spec.Cap
-	if limit.Messages == 0 {
-		return nil
-	}
+// leftOut counts users of a block to whom no message will go: who have had enough, and who may not be answered.
+func (k *checking) leftOut(ctx context.Context, block []postgres.Recipient) error {
 	users := make([]message.OpenID, len(block))
 	for i, r := range block {
 		users[i] = r.OpenID
 	}
-	sends, err := k.client.ledger.CampaignSends(ctx, k.row.Account, users, limit.Since(time.Now()), false)
+	enough, err := k.atCap(ctx, users)
 	if err != nil {
 		return err
 	}
-	had := map[message.OpenID]int{}
-	for _, s := range sends {
-		if had[s.To]++; had[s.To] == limit.Messages {
-			k.out.AtCap++
+	k.out.AtCap += len(enough)
+	k.left += len(enough)
+	if k.row.Kind != message.Custom || k.o.Answerable == nil {
+		return nil
+	}
+	answerable, err := k.o.Answerable(ctx, users)
+	if err != nil {
+		return err
+	}
+	k.out.Closed = max(0, k.out.Closed)
+	for i, may := range answerable {
+		if !may {
+			k.out.Closed++
+			if !enough[users[i]] {
+				k.left++
+			}
 		}
 	}
 	return nil
 }
 
+// atCap are those of some users who have had as much as the frequency cap allows.
+func (k *checking) atCap(ctx context.Context, users []message.OpenID) (map[message.OpenID]bool, error) {
+	limit := k.row.Spec.Cap
+	if limit.Messages == 0 {
+		return nil, nil
+	}
+	sends, err := k.client.ledger.CampaignSends(ctx, k.row.Account, users, limit.Since(k.now), false)
+	if err != nil {
+		return nil, err
+	}
+	had, enough := map[message.OpenID]int{}, map[message.OpenID]bool{}
+	for _, s := range sends {
+		if had[s.To]++; had[s.To] == limit.Messages {
+			enough[s.To] = true
+		}
+	}
+	return enough, nil
+}
+
 // forecast says when it would be done.
-func (k *checking) forecast(now time.Time) {
+func (k *checking) forecast() {
 	l := k.o.Limits
-	if k.out.Recipients == 0 || l == (CampaignLimits{}) || k.row.Kind == message.Mass {
+	if k.row.Kind == message.Mass {
+		k.massForecast()
 		return
 	}
-	needs := int64(k.out.Recipients - k.out.AtCap)
-	o := campaign.Forecast(campaign.Load{
-		Messages: needs, Left: l.LeftToday, PerDay: l.PerDay, Reserve: l.Reserve, PerSecond: l.PerSecond,
-		Pace: k.row.Spec.Pace, Calendar: k.row.Spec.Calendar,
-	}, now)
-	f := &CampaignForecast{Needs: needs, LeftToday: l.LeftToday, Reserve: l.Reserve, Today: o.Today, Done: o.Done}
-	for _, d := range o.Days {
-		f.Days = append(f.Days, ForecastDay(d))
+	if k.out.Recipients == 0 || l == (CampaignLimits{}) {
+		return
 	}
-	k.out.Forecast = f
+	f := k.foretell(campaign.Load{
+		Messages: int64(k.out.Recipients - k.left), Left: l.LeftToday, PerDay: l.PerDay, Reserve: l.Reserve, PerSecond: l.PerSecond,
+		Pace: k.row.Spec.Pace, Calendar: k.row.Spec.Calendar,
+	}, k.now)
 	expires := k.row.Spec.Expires
 	switch {
 	case f.Done.IsZero():
 		k.problem("with this quota, pace and calendar it is not done within a year")
-	case expires > 0 && f.Done.After(now.Add(expires)):
+	case expires > 0 && f.Done.After(k.now.Add(expires)):
 		k.problem(fmt.Sprintf("it would be done at %s, and its messages expire %v after its start", f.Done.Format(time.RFC3339), expires))
-	case !f.Today:
+	case !f.Today && len(f.Days) > 1:
 		k.note(fmt.Sprintf("it goes on over %d days", len(f.Days)))
 	}
+}
+
+// foretell is the forecast of a load that starts at the given time.
+func (k *checking) foretell(load campaign.Load, start time.Time) *CampaignForecast {
+	o := campaign.Forecast(load, start)
+	day := message.Beijing(start)
+	f := &CampaignForecast{
+		Timezone: day.Location().String(), Needs: load.Messages, LeftToday: load.Left, Reserve: load.Reserve,
+		Today: o.Today && message.Day(start).Equal(message.Day(k.now)), Done: o.Done,
+	}
+	for _, d := range o.Days {
+		f.Days = append(f.Days, ForecastDay(d))
+	}
+	k.out.Forecast = f
+	return f
 }
 
 // test sends the testers a message each, of the first recipients' values.

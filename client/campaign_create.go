@@ -69,7 +69,15 @@ func (c *Client) CreateCampaign(ctx context.Context, spec []byte) (Campaign, err
 		return Campaign{}, err
 	}
 	id := message.NewID(time.Now())
-	if err := c.ledger.CreateCampaign(ctx, s, id); err != nil {
+	err = c.ledger.CreateCampaign(ctx, s, id)
+	if errors.Is(err, postgres.ErrNameTaken) { // a moment ago
+		other, err := c.ledger.Campaign(ctx, s.Name)
+		if err != nil && !errors.Is(err, postgres.ErrManyCampaigns) && !errors.Is(err, postgres.ErrNoCampaign) {
+			return Campaign{}, err
+		}
+		return Campaign{}, nameTaken(s, other)
+	}
+	if err != nil {
 		return Campaign{}, err
 	}
 	return c.Campaign(ctx, id.String())
@@ -131,7 +139,10 @@ func (c *Client) StartCampaign(ctx context.Context, idOrName string) (CampaignSt
 	if err := ready(row.Spec, youngest(audiences)); err != nil {
 		return "", err
 	}
-	now := time.Now()
+	now, err := c.ledger.Now(ctx) // not this machine's: schedules are kept by one clock
+	if err != nil {
+		return "", err
+	}
 	next := row.Spec.Schedule.Next(now)
 	if next.IsZero() && !row.Spec.Schedule.IsZero() {
 		return "", &NotReadyError{fmt.Sprintf("its time, %s, is past", row.Spec.Schedule.At.Format(time.RFC3339)), "create it anew with a later one"}

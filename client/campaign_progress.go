@@ -12,7 +12,7 @@ import (
 // An OutcomeCount is how many messages of a firing have this outcome.
 type OutcomeCount struct {
 	Status outcome.Status `json:"status"`
-	Reason outcome.Reason `json:"reason"` // empty where the status says all
+	Reason outcome.Reason `json:"reason,omitempty"` // empty where the status says all
 	Count  int            `json:"count"`
 }
 
@@ -115,6 +115,10 @@ func (c *Client) RetryFailed(ctx context.Context, idOrName string, o RetryOption
 		n, err := c.ledger.CountFailed(ctx, row.ID, states, reasons)
 		return n, campaignError(err)
 	}
-	f, err := c.ledger.RetryFailed(ctx, row.ID, states, reasons, time.Now())
+	now, err := c.ledger.Now(ctx)
+	if err != nil {
+		return 0, err
+	}
+	f, err := c.ledger.RetryFailed(ctx, row.ID, states, reasons, now)
 	return int(f.Total), campaignError(err)
 }

@@ -25,16 +25,25 @@ var ErrForbidden = errors.New("the API key does not allow it")
 // committed in Postgres. Its methods may be called concurrently.
 //
 // It repeats what failed for no fault of the request, as long as the context lasts but at most for [Patience], and waits as
-// long as the server asks. A message is sent once all the same: one without a Key is given one, the same for every try.
+// long as the server asks. A try that gets no answer for 20 seconds is given up. A message is sent once all the same: one
+// without a Key is given one, the same for every try.
 type Remote struct {
 	base *url.URL
 	key  string
 	http *http.Client
+	try  time.Duration // tryFor, but in tests
 }
 
 // Patience is how long a Remote repeats a request whose context has no earlier end. A batch has it anew whenever one of its
 // messages got its result.
 const Patience = time.Minute
+
+// tryFor is how long one try may take, or stand still where results come one by one: of a server that hangs another one behind
+// the same address may know nothing.
+const tryFor = 20 * time.Second
+
+// slowLine is how many bytes of a body a line may take a second for.
+const slowLine = 64 << 10
 
 // typeJSON is the media type of what is posted, unless it says another.
 const typeJSON = "application/json"
@@ -57,7 +66,14 @@ func HTTP(server, key string) (*Remote, error) {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.MaxIdleConnsPerHost = 64
 	refuse := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse } // the key goes nowhere else
-	return &Remote{base: base, key: key, http: &http.Client{Transport: t, CheckRedirect: refuse}}, nil
+	return &Remote{base: base, key: key, try: tryFor, http: &http.Client{Transport: t, CheckRedirect: refuse}}, nil
+}
+
+// patient is the same client, for requests that take long: one try has all the time there is.
+func (r *Remote) patient() *Remote {
+	p := *r
+	p.try = Patience
+	return &p
 }
 
 // Close releases idle connections.
@@ -206,7 +222,9 @@ func (r *Remote) lines(t *tries, messages []message.Message, open []int, receipt
 		_, _ = in.Write(chunk) // the answer tells
 		_ = in.Close()
 	}()
-	res, err := r.send(t.ctx, http.MethodPost, "/v1/messages", "application/x-ndjson", out)
+	w := watch(t.ctx, r.try)
+	defer w.end()
+	res, err := r.send(w.ctx, http.MethodPost, "/v1/messages", "application/x-ndjson", &moving{out, w})
 	if err != nil {
 		return open, err
 	}
@@ -229,6 +247,7 @@ func (r *Remote) lines(t *tries, messages []message.Message, open []int, receipt
 		if err = results.Decode(&l); err != nil {
 			break // it broke off
 		}
+		w.moved()
 		l.Problem.after = time.Duration(l.RetryAfter) * time.Second
 		n := l.Line - 1
 		switch {
@@ -343,7 +362,9 @@ func (r *Remote) doAs(ctx context.Context, method, path, kind string, body []byt
 	t := newTries(ctx)
 	defer t.end()
 	for {
-		err := r.once(t.ctx, method, path, kind, body, into)
+		try, cancel := context.WithTimeout(t.ctx, r.try+time.Duration(len(body))*time.Second/slowLine)
+		err := r.once(try, method, path, kind, body, into)
+		cancel()
 		if err == nil {
 			return nil
 		}
@@ -392,10 +413,19 @@ func problemOf(res *http.Response) *Problem {
 	p := &Problem{}
 	_ = json.NewDecoder(io.LimitReader(res.Body, maxProblem)).Decode(p) // a proxy may have its own form
 	p.Status = res.StatusCode
-	if n, err := strconv.Atoi(res.Header.Get("Retry-After")); err == nil && n > 0 {
-		p.after = time.Duration(n) * time.Second
-	}
+	p.after = retryAfter(res.Header.Get("Retry-After"), time.Now())
 	return p
+}
+
+// retryAfter reads the header: seconds, or a date (RFC 9110, 10.2.3). Zero: none.
+func retryAfter(text string, now time.Time) time.Duration {
+	if n, err := strconv.Atoi(text); err == nil {
+		return time.Duration(max(n, 0)) * time.Second
+	}
+	if at, err := http.ParseTime(text); err == nil {
+		return max(at.Sub(now), 0)
+	}
+	return 0
 }
 
 // tries is how often something was tried, and how long it may be.
@@ -439,6 +469,8 @@ func (t *tries) again(err error) (bool, error) {
 	if wait == 0 {
 		wait = min(firstWait<<min(t.n-1, 10), longestWait)
 		wait = wait/2 + rand.N(wait)
+	} else {
+		wait += rand.N(wait/4 + 1) // many are told the same second
 	}
 	last := err
 	if !answered { // the request may have arrived
@@ -458,4 +490,39 @@ func (t *tries) again(err error) (bool, error) {
 	case <-t.ctx.Done():
 		return false, last
 	}
+}
+
+// A watched try ends when nothing has moved for a while.
+type watched struct {
+	ctx   context.Context
+	end   context.CancelFunc
+	timer *time.Timer
+	after time.Duration
+}
+
+func watch(ctx context.Context, after time.Duration) *watched {
+	ctx, cancel := context.WithCancelCause(ctx)
+	w := &watched{ctx: ctx, after: after}
+	w.timer = time.AfterFunc(after, func() { cancel(context.DeadlineExceeded) })
+	w.end = func() { w.timer.Stop(); cancel(nil) }
+	return w
+}
+
+// moved says that something did. After the end it says nothing.
+func (w *watched) moved() {
+	if w.timer.Stop() {
+		w.timer.Reset(w.after)
+	}
+}
+
+// moving is a body whose reading is watched.
+type moving struct {
+	io.Reader
+	watched *watched
+}
+
+func (m *moving) Read(p []byte) (int, error) {
+	n, err := m.Reader.Read(p)
+	m.watched.moved()
+	return n, err
 }

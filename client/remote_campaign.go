@@ -219,7 +219,7 @@ func (r *Remote) RollBackImport(ctx context.Context, idOrName string) (AudienceS
 	var a struct {
 		RolledBack int `json:"rolled_back"`
 	}
-	err := r.post(ctx, idOrName, "/audience/rollback", nil, &a)
+	err := r.patient().post(ctx, idOrName, "/audience/rollback", nil, &a)
 	return AudienceState{Recipients: a.RolledBack}, err
 }
 
@@ -242,6 +242,8 @@ func (r *Remote) CheckCampaign(ctx context.Context, idOrName string, o CheckOpti
 		Recipients int               `json:"recipients"`
 		Good       int               `json:"good"`
 		AtCap      int               `json:"at_cap"`
+		Closed     *int              `json:"window_closed"`
+		Mass       *MassForecast     `json:"mass"`
 		Forecast   *CampaignForecast `json:"forecast"`
 		Tests      []struct {
 			ID    message.ID `json:"id"`
@@ -256,7 +258,7 @@ func (r *Remote) CheckCampaign(ctx context.Context, idOrName string, o CheckOpti
 	if err == nil && len(o.Testers) > 0 {
 		err = r.once(ctx, http.MethodPost, path+"/check", typeJSON, text, &a) // a second try would send the tests again
 	} else if err == nil {
-		err = r.do(ctx, http.MethodPost, path+"/check", text, &a)
+		err = r.patient().do(ctx, http.MethodPost, path+"/check", text, &a) // it renders every message
 	}
 	if err != nil {
 		return CampaignCheck{}, remoteError(err)
@@ -267,7 +269,10 @@ func (r *Remote) CheckCampaign(ctx context.Context, idOrName string, o CheckOpti
 	}
 	out := CampaignCheck{
 		Campaign: p.Campaign, Audience: p.Audience, Problems: a.Problems, Notes: a.Notes, Samples: a.Samples,
-		Recipients: a.Recipients, Good: a.Good, AtCap: a.AtCap, Forecast: a.Forecast,
+		Recipients: a.Recipients, Good: a.Good, AtCap: a.AtCap, Closed: -1, Forecast: a.Forecast, Mass: a.Mass,
+	}
+	if a.Closed != nil {
+		out.Closed = *a.Closed
 	}
 	for _, t := range a.Tests {
 		receipt := Receipt{ID: t.ID, Durability: InPostgres}

@@ -29,6 +29,9 @@ type Replay struct {
 	PerSecond        float64      // how many come due in a second; 0: as many as the account's pace lets through
 	DryRun           bool         // count, and change nothing
 	Progress         func(ReplayResult)
+
+	// Only, which may be nil, says of which messages this may know: others are as if they were not there.
+	Only func(account string, kind message.Kind) bool
 }
 
 // A ReplayResult is what was found so far.
@@ -61,6 +64,7 @@ func (c *Client) Replay(ctx context.Context, r Replay) (ReplayResult, error) {
 	ask := postgres.Replay{
 		Statuses: r.Statuses, Reasons: r.Reasons, Kinds: r.Kinds, Since: r.Since, Until: r.Until, Again: r.Again,
 		AcceptDuplicates: r.AcceptDuplicates, Lane: r.Lane, PerSecond: r.PerSecond, DryRun: r.DryRun,
+		Only: r.Only,
 	}
 	for _, name := range r.Accounts {
 		a, err := c.account(name)

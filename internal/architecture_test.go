@@ -21,7 +21,8 @@ const (
 	ground   = iota // words and plain data; aside: config and servers for mains and tests
 	ideas           // one rule of WeChat or of the queue each
 	adapters        // stores
-	heart           // one message from the queue to WeChat; what follows, what was left behind
+	heart           // one message from the queue to WeChat; what follows, what was left behind; what producers may do
+	desk            // tells people how things stand
 	doors           // how the world comes in and hears back
 	wiring          // builds a worker out of the rooms, for whoever runs one; knows all of them
 	mains           // run what was built, do nothing else
@@ -65,14 +66,15 @@ var rooms = map[string]room{
 	"internal/feed":      {heart, []string{"internal/clock", "message", "outcome", "internal/tasks", "internal/campaign", "internal/gate"}},
 	"internal/reconcile": {heart, []string{"internal/clock", "message", "outcome", "internal/tasks"}},
 
-	"internal/report": {heart, []string{"message", "outcome", "internal/window", "internal/ratelimit", "internal/wechat", "internal/tasks", "internal/postgres"}},
+	"client": {heart, []string{"internal/clock", "message", "outcome", "internal/campaign", "internal/audience", "internal/mass", "internal/window", "internal/tasks", "internal/postgres", "internal/fault"}},
+
+	"internal/report": {desk, []string{"internal/clock", "message", "outcome", "client", "internal/window", "internal/ratelimit", "internal/wechat", "internal/tasks", "internal/postgres"}},
 
 	"internal/worker":    {doors, []string{"internal/clock", "message", "outcome", "internal/tasks", "internal/campaign", "internal/pipeline", "internal/fault"}},
-	"internal/api":       {doors, []string{"internal/clock", "message", "outcome", "internal/lines", "internal/campaign", "internal/report"}},
+	"internal/api":       {doors, []string{"internal/clock", "message", "outcome", "client", "internal/lines", "internal/campaign", "internal/report"}},
 	"internal/callback":  {doors, []string{"internal/clock", "message", "outcome"}},
 	"internal/dashboard": {doors, []string{"outcome", "internal/campaign"}},
 	"internal/webhook":   {doors, []string{"internal/clock", "outcome"}},
-	"client":             {doors, []string{"internal/clock", "message", "outcome", "internal/campaign", "internal/audience", "internal/mass", "internal/window", "internal/tasks", "internal/postgres", "internal/fault"}},
 
 	"internal/app": {wiring, nil},
 

@@ -133,7 +133,7 @@ func (d *director) preflight(ctx context.Context) error {
 func checkedText(k client.CampaignCheck) string {
 	text := fmt.Sprintf("%d messages rendered, %d may be sent", k.Recipients, k.Good)
 	if f := k.Forecast; f != nil {
-		text += fmt.Sprintf("; needs %d, left today %d, of which %d are kept for urgent ones; started now, it is done at %s",
+		text += fmt.Sprintf("; needs %d, left today %d, of which %d are kept for urgent ones; started now, it is done at %s, Beijing time",
 			f.Needs, f.LeftToday, f.Reserve, message.Beijing(f.Done).Format("15:04:05"))
 	}
 	return text

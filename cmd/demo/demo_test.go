@@ -161,6 +161,23 @@ func TestBadInputEndsWith2(t *testing.T) {
 		}
 		return dir
 	}
+	examples := func(file, text string) string { // those of the repository, but for one file
+		dir := t.TempDir()
+		paths, _ := filepath.Glob(filepath.Join(repositoryExamples, "*.*"))
+		for _, path := range paths {
+			kept, err := os.ReadFile(path)
+			if filepath.Base(path) == file {
+				kept = []byte(text)
+			}
+			if err == nil {
+				err = os.WriteFile(filepath.Join(dir, filepath.Base(path)), kept, 0o600)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		return dir
+	}
 	for name, c := range map[string]struct {
 		args []string
 		says string
@@ -170,6 +187,13 @@ func TestBadInputEndsWith2(t *testing.T) {
 		"a bad line":         {[]string{"--examples", folder("\n{\"kind\":\"letter\"}\n")}, `x.jsonl:2: kind: want one of template`},
 		"a kind is missing":  {[]string{"--examples", folder(`{"account":"shop","kind":"custom","to":"oA","custom":{"msgtype":"text","text":{"content":"hi"}}}`)}, "no message with account shop and kind template"},
 		"not even a message": {[]string{"--examples", folder("hello")}, "x.jsonl:1: "},
+
+		"a campaign's mistakes": {[]string{"--examples", examples("campaign.yaml", "name: x\nkind: sms\npase: 3\n")}, "campaign.yaml: campaign: 3 mistakes:\n  account: required"},
+		"another campaign":      {[]string{"--examples", examples("campaign.yaml", "name: x\naccount: club\nkind: custom\ncustom: {msgtype: text, text: {content: hi}}\n")}, "the demo wants a campaign of template messages"},
+		"a column is missing":   {[]string{"--examples", examples("audience.csv", "openid,name,points\noA,x,1\n")}, "ask for a column ends; it has openid, name, points"},
+		"a row that is broken":  {[]string{"--examples", examples("audience.csv", "openid,name,points,ends\no A,x,1,2\n")}, "audience.csv: line 2: openid: an openid has only letters"},
+		"nobody in it":          {[]string{"--examples", examples("audience.csv", "openid,name,points,ends\n")}, "audience.csv: nobody is in it"},
+		"no audience":           {[]string{"--examples", examples("audience.csv", "\xff\xfe\x00")}, "audience.csv: no column is named openid"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var stderr bytes.Buffer

@@ -5,12 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/hongyan-dispatch/hongyan/client"
 	"github.com/hongyan-dispatch/hongyan/internal/config"
 	"github.com/hongyan-dispatch/hongyan/internal/report"
-	"github.com/hongyan-dispatch/hongyan/message"
 )
 
 type campaignCommands struct {
@@ -139,38 +137,17 @@ func (c *campaignCancelCommand) Run(ctx context.Context, s *session) error {
 	return s.onCampaign(ctx, c.ID, func(e *client.Client) (client.CampaignState, error) { return e.CancelCampaign(ctx, c.ID, c.Reason) })
 }
 
-// A campaignView is what --json writes of a campaign.
-type campaignView struct {
-	ID        message.ID           `json:"id"`
-	Name      string               `json:"name"`
-	Account   string               `json:"account"`
-	Kind      message.Kind         `json:"kind"`
-	State     client.CampaignState `json:"state"`
-	Reason    string               `json:"reason,omitempty"`
-	Until     time.Time            `json:"until,omitzero"`
-	NextTick  time.Time            `json:"next_tick,omitzero"`
-	CreatedAt time.Time            `json:"created_at"`
-	ChangedAt time.Time            `json:"changed_at"`
-}
-
-func viewOfCampaign(c client.Campaign) campaignView {
-	return campaignView{
-		ID: c.ID, Name: c.Name, Account: c.Account, Kind: c.Kind, State: c.State, Reason: c.Reason,
-		Until: c.Until, NextTick: c.NextTick, CreatedAt: c.CreatedAt, ChangedAt: c.ChangedAt,
-	}
-}
-
-// standing is how the campaign stands, in words.
-func (v campaignView) standing() string {
-	text := string(v.State)
+// standing is how a campaign stands, in words.
+func standing(c client.Campaign) string {
+	text := string(c.State)
 	switch {
-	case !v.Until.IsZero():
-		text += " until " + report.Clock(v.Until)
-	case v.State == client.CampaignScheduled && !v.NextTick.IsZero():
-		text += " for " + report.Clock(v.NextTick)
+	case !c.Until.IsZero():
+		text += " until " + report.Clock(c.Until)
+	case c.State == client.CampaignScheduled && !c.NextTick.IsZero():
+		text += " for " + report.Clock(c.NextTick)
 	}
-	if v.Reason != "" {
-		text += ": " + v.Reason
+	if c.Reason != "" {
+		text += ": " + c.Reason
 	}
 	return text
 }

@@ -3,16 +3,15 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/hongyan-dispatch/hongyan/client"
 	"github.com/hongyan-dispatch/hongyan/internal/config"
-	"github.com/hongyan-dispatch/hongyan/internal/ratelimit"
 	"github.com/hongyan-dispatch/hongyan/internal/report"
-	"github.com/hongyan-dispatch/hongyan/internal/wechat"
+	"github.com/hongyan-dispatch/hongyan/internal/tasks"
 	"github.com/hongyan-dispatch/hongyan/message"
 )
 
@@ -31,56 +30,6 @@ Examples:
 
   enqueue campaign check double-eleven
   enqueue campaign check double-eleven --test-to oABC,oDEF`
-}
-
-// A checkView is what --json writes.
-type checkView struct {
-	ID         message.ID    `json:"id"`
-	Name       string        `json:"name"`
-	Fits       bool          `json:"fits"`
-	Recipients int           `json:"recipients"`
-	Good       int           `json:"good"`
-	AtCap      int           `json:"at_cap"`
-	Problems   []problemView `json:"problems"`
-	Notes      []string      `json:"notes,omitempty"`
-	Samples    []sampleView  `json:"samples"`
-	Forecast   *forecastView `json:"forecast,omitempty"`
-	Tests      []testView    `json:"tests,omitempty"`
-}
-
-type problemView struct {
-	What  string  `json:"what"`
-	Count int     `json:"count,omitempty"`
-	First []int32 `json:"first,omitempty"`
-}
-
-type sampleView struct {
-	N        int32           `json:"n"`
-	OpenID   message.OpenID  `json:"openid"`
-	Body     json.RawMessage `json:"body"`
-	Problems []string        `json:"problems,omitempty"`
-}
-
-type forecastView struct {
-	Needs     int64             `json:"needs"`
-	LeftToday int64             `json:"left_today"`
-	Reserve   int64             `json:"reserve"`
-	Today     bool              `json:"today"`
-	Done      time.Time         `json:"done,omitzero"`
-	Days      []forecastDayView `json:"days"`
-}
-
-type forecastDayView struct {
-	Day      time.Time `json:"day"`
-	From     time.Time `json:"from"`
-	To       time.Time `json:"to"`
-	Messages int64     `json:"messages"`
-}
-
-type testView struct {
-	To    message.OpenID `json:"to"`
-	ID    message.ID     `json:"id,omitzero"`
-	Error string         `json:"error,omitempty"`
 }
 
 // Run checks the campaign.
@@ -102,150 +51,51 @@ func (c *campaignCheckCommand) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return campaignError(c.ID, err)
 	}
-	o := client.CheckOptions{Samples: c.Samples, Testers: c.TestTo}
-	if found.Kind == message.Mass {
-		o.Mass = massCapsOf(cfg, found.Account)
-	}
-	trouble := s.askWeChat(ctx, cfg, found, &o)
-	k, err := e.CheckCampaign(ctx, found.ID.String(), o)
+	v, err := s.check(ctx, e, cfg, found, report.CheckOptions{Samples: c.Samples, TestTo: c.TestTo})
 	if err != nil {
 		return campaignError(c.ID, err)
-	}
-	v := viewOfCheck(k, c.TestTo)
-	if found.Kind == message.Mass && len(c.TestTo) > 0 {
-		if v.Tests, err = s.previewMass(ctx, found.Account, k.Samples, c.TestTo); err != nil {
-			return err
-		}
-	}
-	if trouble != nil {
-		v.Notes = append(v.Notes, "not compared with WeChat: "+trouble.Error())
 	}
 	if s.json {
 		err = s.printJSON(v)
 	} else {
-		_, err = io.WriteString(s.stdout, v.String())
+		_, err = io.WriteString(s.stdout, checkText(v))
 	}
 	if err == nil && !v.Fits {
-		err = fmt.Errorf("campaign %s does not fit: %s", k.Campaign.Name, count(len(v.Problems), "problem"))
+		err = fmt.Errorf("campaign %s does not fit: %s", v.Name, count(len(v.Problems), "problem"))
 	}
 	return err
 }
 
-func massCapsOf(cfg *config.Config, name string) *client.MassCaps {
-	a, err := account(cfg, name)
+// check asks the ledger, Redis and WeChat.
+func (s *session) check(ctx context.Context, e *client.Client, cfg *config.Config, of client.Campaign, o report.CheckOptions) (report.CampaignCheck, error) {
+	rdb, err := tasks.Redis(cfg.Redis.URL.Reveal())
 	if err != nil {
-		return nil
+		return report.CampaignCheck{}, refuse("%w", err)
 	}
-	l := a.Limits.Mass
-	return &client.MassCaps{
-		PerDay: int(l.PerDay), AllPerDay: int(l.AllPerDay), AllPerMonth: int(l.AllPerMonth), UserPerMonth: int(l.UserPerMonth),
-		Observe: l.Mode == "observe", ListsRefused: a.Type == config.SubscriptionAccount,
+	defer rdb.Close()
+	store, err := s.ledger(ctx)
+	if err != nil {
+		return report.CampaignCheck{}, err
 	}
+	defer store.Close()
+	from := report.Source{Store: store, Redis: rdb, Account: accountsOf(cfg)}
+	var way report.WeChat
+	if a, known := cfg.Account(of.Account); known {
+		caller := newCaller(a, rdb)
+		way = report.WeChat{Client: caller.wechat, Call: caller.call}
+	}
+	return from.Check(ctx, e, of, way, o)
 }
 
-// previewMass shows testers a mass message by WeChat's own preview, which counts for nobody's cap.
-func (s *session) previewMass(ctx context.Context, name string, samples []client.Sample, testers []message.OpenID) ([]testView, error) {
-	if len(samples) == 0 {
-		return nil, nil
-	}
-	caller, _, err := s.caller(name)
-	if err != nil {
-		return nil, err
-	}
-	defer caller.Close()
-	var views []testView
-	for _, to := range testers {
-		v := testView{To: to}
-		err := caller.call(ctx, func(t wechat.Token) error {
-			_, err := caller.wechat.MassPreview(ctx, t, wechat.MassPreview{To: to}, samples[0].Body)
-			return err
-		})
-		if err != nil {
-			v.Error = err.Error()
-		}
-		views = append(views, v)
-	}
-	return views, nil
-}
-
-// askWeChat reads the account's templates and what is left of its quota. What it cannot read is left out.
-func (s *session) askWeChat(ctx context.Context, cfg *config.Config, of client.Campaign, o *client.CheckOptions) error {
-	a, err := account(cfg, of.Account)
-	if err != nil {
-		return err
-	}
-	caller, _, err := s.caller(of.Account)
-	if err != nil {
-		return err
-	}
-	defer caller.Close()
-	api := wechat.PathOf(of.Kind)
-	limits := limitsOf(a, api)
-	quota := ratelimit.New(caller.rdb, "enqueue", func(ratelimit.Key) ratelimit.Limits { return limits })
-	u, err := quota.Usage(ctx, ratelimit.Key{App: message.AppID(a.AppID), API: api})
-	if err != nil {
-		return fmt.Errorf("redis: %w", err)
-	}
-	left := limits.PerDay - u.Used
-	o.Limits = client.CampaignLimits(report.RoomOf(limits, left))
-	if of.Kind == message.Template {
-		err = caller.call(ctx, func(t wechat.Token) error {
-			list, err := caller.wechat.Templates(ctx, t)
-			o.Templates = []client.Template{}
-			for _, one := range list {
-				o.Templates = append(o.Templates, client.Template{ID: one.ID, Title: one.Title, Content: one.Content})
-			}
-			return err
-		})
-		if err != nil {
-			o.Templates = nil
-			return err
-		}
-	}
-	q, err := askQuota(ctx, caller, api)
-	if err != nil {
-		return err
-	}
-	o.Limits = client.CampaignLimits(report.RoomOf(limits, min(left, q.Left)))
-	return nil
-}
-
-func viewOfCheck(k client.CampaignCheck, testers []message.OpenID) checkView {
-	v := checkView{
-		ID: k.Campaign.ID, Name: k.Campaign.Name, Fits: k.Fits(), Recipients: k.Recipients, Good: k.Good, AtCap: k.AtCap,
-		Problems: []problemView{}, Notes: k.Notes, Samples: []sampleView{},
-	}
-	for _, p := range k.Problems {
-		v.Problems = append(v.Problems, problemView(p))
-	}
-	for _, one := range k.Samples {
-		v.Samples = append(v.Samples, sampleView(one))
-	}
-	if f := k.Forecast; f != nil {
-		v.Forecast = &forecastView{Needs: f.Needs, LeftToday: f.LeftToday, Reserve: f.Reserve, Today: f.Today, Done: f.Done, Days: []forecastDayView{}}
-		for _, d := range f.Days {
-			v.Forecast.Days = append(v.Forecast.Days, forecastDayView(d))
-		}
-	}
-	for i, r := range k.Tests {
-		t := testView{To: testers[i], ID: r.ID}
-		if r.Err != nil {
-			t.Error = r.Err.Error()
-		}
-		v.Tests = append(v.Tests, t)
-	}
-	return v
-}
-
-// String is the check for people.
-func (v checkView) String() string {
+// checkText is the check for people.
+func checkText(v report.CampaignCheck) string {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%s  %s\n", v.Name, v.ID)
-	if v.Recipients > 0 && len(v.Samples) > 0 {
+	if v.Kind != message.Mass && v.Recipients > 0 && len(v.Samples) > 0 {
 		fmt.Fprintf(&b, "rendered %d messages, of which %d may be sent\n", v.Recipients, v.Good)
 	}
 	for _, one := range v.Samples {
-		fmt.Fprintf(&b, "\n  to recipient %d, %s:\n    %s\n", one.N, one.OpenID, one.Body)
+		fmt.Fprintf(&b, "\n  %s:\n    %s\n", addressee(v, one), one.Body)
 		for _, p := range one.Problems {
 			fmt.Fprintf(&b, "    ! %s\n", p)
 		}
@@ -254,15 +104,11 @@ func (v checkView) String() string {
 	if v.AtCap > 0 {
 		fmt.Fprintf(&b, "caps: %s had enough and will be left out\n", count(v.AtCap, "user"))
 	}
-	if f := v.Forecast; f != nil {
-		fmt.Fprintf(&b, "needs %d; left today %d, of which %d are kept for urgent messages\n", f.Needs, f.LeftToday, f.Reserve)
-		for _, d := range f.Days {
-			fmt.Fprintf(&b, "  %s  %9d from %s to %s\n", message.Beijing(d.Day).Format(time.DateOnly), d.Messages, minute(d.From), minute(d.To))
-		}
-		if !f.Done.IsZero() {
-			fmt.Fprintf(&b, "started now, it is done at %s\n", report.Clock(f.Done))
-		}
+	if v.Closed != nil {
+		fmt.Fprintf(&b, "windows: %d of %s may not be answered now, and get no message, or its fallback\n", *v.Closed, count(v.Recipients, "user"))
 	}
+	massText(&b, v)
+	forecastText(&b, v)
 	for _, t := range v.Tests {
 		if t.Error != "" {
 			fmt.Fprintf(&b, "test to %s: %s\n", t.To, t.Error)
@@ -282,10 +128,76 @@ func (v checkView) String() string {
 		}
 		b.WriteByte('\n')
 	}
-	if v.Fits {
+	if v.Fits && v.State != client.CampaignDraft {
+		fmt.Fprintf(&b, "it fits; it is %s\n", v.State)
+	} else if v.Fits {
 		fmt.Fprintf(&b, "it fits; next: enqueue campaign start %s\n", v.Name)
 	}
 	return b.String()
 }
 
-func minute(t time.Time) string { return t.Local().Format("15:04") }
+// addressee says whom a sample is for.
+func addressee(v report.CampaignCheck, one client.Sample) string {
+	tag, tagged := strings.CutPrefix(v.Audience, "tag:")
+	switch {
+	case v.Kind == message.Mass && one.OpenID != "":
+		return fmt.Sprintf("to a list of %s, the first of them %s", count(v.Recipients, "user"), one.OpenID)
+	case one.OpenID != "":
+		return fmt.Sprintf("to recipient %d, %s", one.N, one.OpenID)
+	case tagged:
+		return "to everybody with tag " + tag
+	case v.Audience == "followers":
+		return "to all followers"
+	}
+	return "to everybody in its audience"
+}
+
+// massText says what the caps of mass sends make of it.
+func massText(b *bytes.Buffer, v report.CampaignCheck) {
+	m := v.Mass
+	if m == nil {
+		return
+	}
+	fmt.Fprintf(b, "goes in %s", count(m.Messages, "mass message"))
+	if m.Users > 0 {
+		fmt.Fprintf(b, ", to %s", count(m.Users, "user"))
+	}
+	switch {
+	case m.Cap == "":
+		fmt.Fprintf(b, "; the account's caps allow it at %s\n", beijingTime(m.At))
+	case m.Allowed.IsZero():
+		fmt.Fprintf(b, "; the account's cap %s never allows it\n", m.Cap)
+	default:
+		fmt.Fprintf(b, "; the account's cap %s allows it from %s on\n", m.Cap, beijingTime(m.Allowed))
+	}
+}
+
+// forecastText says when it would be done, all by Beijing's clock: the days are WeChat's.
+func forecastText(b *bytes.Buffer, v report.CampaignCheck) {
+	f := v.Forecast
+	if f == nil {
+		return
+	}
+	fmt.Fprintf(b, "needs %s; left today %d", count(int(f.Needs), "call"), f.LeftToday)
+	if f.Reserve > 0 {
+		fmt.Fprintf(b, ", of which %d are kept for urgent messages", f.Reserve)
+	}
+	b.WriteByte('\n')
+	for _, d := range f.Days {
+		fmt.Fprintf(b, "  %s  %9d from %s to %s\n", message.Beijing(d.Day).Format(time.DateOnly), d.Messages, beijingMinute(d.From), beijingMinute(d.To))
+	}
+	start := "now"
+	if m := v.Mass; m != nil && m.Cap != "" {
+		start = "then"
+	}
+	if !f.Done.IsZero() {
+		fmt.Fprintf(b, "started %s, it is done at %s\n", start, beijingTime(f.Done))
+	}
+}
+
+func beijingMinute(t time.Time) string { return message.Beijing(t).Format("15:04") }
+
+// beijingTime is a time for people, by WeChat's clock.
+func beijingTime(t time.Time) string {
+	return message.Beijing(t).Format("2006-01-02 15:04:05") + ", Beijing time"
+}

@@ -44,9 +44,9 @@ func (c *campaignCreateCommand) Run(ctx context.Context, s *session) error {
 		return err
 	}
 	view := struct {
-		ID       message.ID    `json:"id"`
-		Name     string        `json:"name"`
-		Audience *audienceView `json:"audience,omitempty"`
+		ID       message.ID            `json:"id"`
+		Name     string                `json:"name"`
+		Audience *client.AudienceState `json:"audience,omitempty"`
 	}{ID: created.ID, Name: created.Name}
 	file := c.Audience
 	if file == "" && created.Audience.File != "" {
@@ -57,7 +57,7 @@ func (c *campaignCreateCommand) Run(ctx context.Context, s *session) error {
 		if err != nil {
 			return fmt.Errorf("the campaign is written as %s, without its audience; go on with: enqueue campaign import %[1]s FILE: %w", created.ID, err)
 		}
-		view.Audience = viewOfAudience(a)
+		view.Audience = &a
 	}
 	next := "next: enqueue campaign check " + created.Name
 	if file == "" && !created.Audience.Pulled() {
@@ -76,8 +76,4 @@ func besides(spec, file string) string {
 		return file
 	}
 	return filepath.Join(filepath.Dir(spec), file)
-}
-
-func viewOfAudience(a client.AudienceState) *audienceView {
-	return &audienceView{a.Source, a.State, a.Columns, a.Recipients, a.Duplicates, a.Refused, a.Suppressed, a.Lines}
 }

@@ -45,7 +45,7 @@ Examples:
 
 // An importView is how an import ends on standard output.
 type importView struct {
-	audienceView
+	client.AudienceState
 	Seconds float64 `json:"seconds"`
 	Rejects string  `json:"rejects,omitempty"`
 	Error   string  `json:"error,omitempty"`
@@ -117,8 +117,11 @@ func (s *session) imported(v importView, a client.AudienceState, start time.Time
 	if _, columns := errors.AsType[*client.NotReadyError](err); columns {
 		return refuse("campaign %s: %w", id, err)
 	}
-	v.audienceView, v.Seconds = *viewOfAudience(a), time.Since(start).Round(time.Millisecond).Seconds()
-	if err != nil {
+	v.AudienceState, v.Seconds = a, time.Since(start).Round(time.Millisecond).Seconds()
+	switch {
+	case err != nil && a.Source == "": // nothing was begun
+		return campaignError(id, err)
+	case err != nil:
 		err = fmt.Errorf("campaign %s: after line %d: %w; go on with --resume, or --roll-back", id, a.Lines, err)
 		v.Error = err.Error()
 	}

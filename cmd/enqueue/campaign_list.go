@@ -39,20 +39,16 @@ func (c *campaignListCommand) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	views := make([]campaignView, len(list))
-	for i, one := range list {
-		views[i] = viewOfCampaign(one)
-	}
 	if s.json {
-		return s.printJSON(views)
+		return s.printJSON(append([]client.Campaign{}, list...))
 	}
-	if len(views) == 0 {
+	if len(list) == 0 {
 		_, err := fmt.Fprintln(s.stdout, "no campaigns")
 		return err
 	}
 	w := tabwriter.NewWriter(s.stdout, 0, 0, 2, ' ', 0)
-	for _, v := range views {
-		_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", v.ID, v.Name, v.Account, v.Kind, v.standing()) // Flush tells
+	for _, one := range list {
+		_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", one.ID, one.Name, one.Account, one.Kind, standing(one)) // Flush tells
 	}
 	return w.Flush()
 }

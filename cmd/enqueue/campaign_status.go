@@ -9,7 +9,6 @@ import (
 
 	"github.com/hongyan-dispatch/hongyan/client"
 	"github.com/hongyan-dispatch/hongyan/internal/report"
-	"github.com/hongyan-dispatch/hongyan/outcome"
 )
 
 type campaignStatusCommand struct {
@@ -26,56 +25,6 @@ Examples:
 
   enqueue campaign status double-eleven
   enqueue campaign status double-eleven --watch`
-}
-
-// A progressView is what --json writes.
-type progressView struct {
-	campaignView
-	Firings   int           `json:"firings"`
-	Tick      time.Time     `json:"tick,omitzero"`
-	StartedAt time.Time     `json:"started_at,omitzero"`
-	EndedAt   time.Time     `json:"ended_at,omitzero"`
-	Total     int           `json:"total"`
-	Ended     int           `json:"ended"`
-	Waiting   int           `json:"waiting"`
-	Outcomes  []tallyView   `json:"outcomes"`
-	PerSecond float64       `json:"per_second"`
-	ETA       time.Time     `json:"eta,omitzero"`
-	Audience  *audienceView `json:"audience,omitempty"`
-}
-
-type tallyView struct {
-	Status outcome.Status `json:"status"`
-	Reason outcome.Reason `json:"reason,omitempty"`
-	Count  int            `json:"count"`
-}
-
-// An audienceView is what --json writes of an audience.
-type audienceView struct {
-	Source     string   `json:"source"`
-	State      string   `json:"state"`
-	Columns    []string `json:"columns"`
-	Recipients int      `json:"recipients"`
-	Duplicates int      `json:"duplicates"`
-	Refused    int      `json:"refused"`
-	Suppressed int      `json:"suppressed"`
-	Lines      int64    `json:"lines"`
-}
-
-// viewOfProgress is the progress with its rate since an earlier look, as [client.CampaignProgress.Rate] has it.
-func viewOfProgress(p, before client.CampaignProgress) progressView {
-	v := progressView{
-		campaignView: viewOfCampaign(p.Campaign), Firings: p.Firings, Tick: p.Tick, StartedAt: p.StartedAt, EndedAt: p.EndedAt,
-		Total: p.Total, Ended: p.Ended(), Waiting: p.Waiting, Outcomes: []tallyView{},
-	}
-	for _, o := range p.Outcomes {
-		v.Outcomes = append(v.Outcomes, tallyView(o))
-	}
-	if a := p.Audience; a.Source != "" {
-		v.Audience = &audienceView{a.Source, a.State, a.Columns, a.Recipients, a.Duplicates, a.Refused, a.Suppressed, a.Lines}
-	}
-	v.PerSecond, v.ETA = p.Rate(before)
-	return v
 }
 
 // Run prints the progress, once or until the campaign ends.
@@ -95,11 +44,11 @@ func (c *campaignStatusCommand) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return campaignError(c.ID, err)
 	}
-	v := viewOfProgress(p, client.CampaignProgress{})
+	v := report.ProgressOf(p, client.CampaignProgress{})
 	if s.json {
 		return s.printJSON(v)
 	}
-	_, err = io.WriteString(s.stdout, v.String())
+	_, err = io.WriteString(s.stdout, progressText(v))
 	return err
 }
 
@@ -117,15 +66,15 @@ func (c *campaignStatusCommand) watch(ctx context.Context, s *session, e *client
 		if err != nil {
 			return campaignError(c.ID, err)
 		}
-		v := viewOfProgress(p, before)
+		v := report.ProgressOf(p, before)
 		before = p
 		switch {
 		case s.json:
 			err = s.printJSON(v)
 		case screen.redraws:
-			err = screen.draw(v.String())
+			err = screen.draw(progressText(v))
 		default:
-			_, err = fmt.Fprintln(s.stdout, v.line())
+			_, err = fmt.Fprintln(s.stdout, progressLine(v))
 		}
 		if err != nil || v.State.Ended() && (!v.EndedAt.IsZero() || v.StartedAt.IsZero()) {
 			return err
@@ -155,9 +104,9 @@ func (s *screen) draw(text string) error {
 	return err
 }
 
-// line is the progress in one line.
-func (v progressView) line() string {
-	text := fmt.Sprintf("%s %d/%d %s", v.standing(), v.Ended, v.Total, rate(v.PerSecond))
+// progressLine is the progress in one line.
+func progressLine(v report.CampaignProgress) string {
+	text := fmt.Sprintf("%s %d/%d %s", standing(v.Campaign), v.Ended, v.Total, rate(v.PerSecond))
 	if !v.ETA.IsZero() {
 		text += ", until " + v.ETA.Local().Format("15:04:05")
 	}
@@ -169,10 +118,10 @@ func (v progressView) line() string {
 
 const barWidth = 40
 
-// String is the progress for people.
-func (v progressView) String() string {
+// progressText is the progress for people.
+func progressText(v report.CampaignProgress) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s  %s of %s  %s\n%s\n", v.Name, v.Kind, v.Account, v.ID, v.standing())
+	fmt.Fprintf(&b, "%s  %s of %s  %s\n%s\n", v.Name, v.Kind, v.Account, v.ID, standing(v.Campaign))
 	if a := v.Audience; a != nil {
 		fmt.Fprintf(&b, "audience %s, %s: %s", a.Source, a.State, count(a.Recipients, "recipient"))
 		if a.Duplicates > 0 {
@@ -195,6 +144,9 @@ func (v progressView) String() string {
 	}
 	full := int(share * barWidth)
 	fmt.Fprintf(&b, "[%s%s] %5.1f %%  %d of %d, %d not begun\n", strings.Repeat("█", full), strings.Repeat("░", barWidth-full), 100*share, v.Ended, v.Total, v.Waiting)
+	if v.Firings > 1 {
+		fmt.Fprintf(&b, "firing %d: ", v.Firings)
+	}
 	fmt.Fprintf(&b, "%s since %s", rate(v.PerSecond), report.Clock(v.StartedAt))
 	switch {
 	case !v.EndedAt.IsZero():

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"text/tabwriter"
 
+	"github.com/hongyan-dispatch/hongyan/client"
 	"github.com/hongyan-dispatch/hongyan/internal/config"
 	"github.com/hongyan-dispatch/hongyan/internal/ratelimit"
 	"github.com/hongyan-dispatch/hongyan/internal/report"
@@ -74,14 +75,7 @@ func (s *session) explain(ctx context.Context, id message.ID) (report.Explanatio
 	}
 	defer store.Close()
 	from := report.Source{
-		Store: store, NoRedis: "not asked: redis.url is not set here", Accounts: len(cfg.Accounts) > 0,
-		Account: func(name string) (report.Account, bool) {
-			a, known := cfg.Account(name)
-			if !known {
-				return report.Account{}, false
-			}
-			return accountOf(a), true
-		},
+		Store: store, NoRedis: "not asked: redis.url is not set here", Accounts: len(cfg.Accounts) > 0, Account: accountsOf(cfg),
 	}
 	if !cfg.Redis.URL.IsZero() {
 		rdb, err := tasks.Redis(cfg.Redis.URL.Reveal())
@@ -94,11 +88,26 @@ func (s *session) explain(ctx context.Context, id message.ID) (report.Explanatio
 	return from.Explain(ctx, id)
 }
 
-// accountOf is what a report must know of an account.
+// accountsOf finds what reports must know of an account.
+func accountsOf(cfg *config.Config) func(name string) (report.Account, bool) {
+	return func(name string) (report.Account, bool) {
+		a, known := cfg.Account(name)
+		if !known {
+			return report.Account{}, false
+		}
+		return accountOf(a), true
+	}
+}
+
 func accountOf(a *config.Account) report.Account {
+	l := a.Limits.Mass
 	return report.Account{
 		AppID: message.AppID(a.AppID), Window: rulesOf(a.Window), TryUnknown: a.Window.Unknown == "try", UrgentDay: a.Reserve.UrgentDay,
 		Limits: func(api string) ratelimit.Limits { return limitsOf(a, api) },
+		Mass: client.MassCaps{
+			PerDay: int(l.PerDay), AllPerDay: int(l.AllPerDay), AllPerMonth: int(l.AllPerMonth), UserPerMonth: int(l.UserPerMonth),
+			Observe: l.Mode == "observe", ListsRefused: a.Type == config.SubscriptionAccount,
+		},
 	}
 }
 

@@ -426,7 +426,10 @@ func startSimulated(t *testing.T) *house {
 	t.Cleanup(func() { sim.Close(); web.Close() })
 	sim.MustAddAccount(wechattest.Settings{
 		AppID: "wx00000000000000f1", Secret: "canary-secret-of-the-shop-0000001", AnyOpenID: true, AnyMedia: true, AnyWindow: true,
-		Templates: []wechattest.Template{{ID: "order_paid", Title: "订单", Content: "商品：{{thing2.DATA}}", Keys: []string{"thing2"}}},
+		Templates: []wechattest.Template{
+			{ID: "order_paid", Title: "订单", Content: "商品：{{thing2.DATA}}", Keys: []string{"thing2"}},
+			{ID: "campaign", Title: "活动", Content: "主题：{{thing1.DATA}}\n说明：{{thing2.DATA}}\n截止：{{time3.DATA}}", Keys: []string{"thing1", "thing2", "time3"}},
+		},
 	})
 	redis, database := devstack.Redis(t), devstack.Postgres(t, postgres.Migrate)
 	h := startConfigured(t, redis, database, fmt.Sprintf(simulated, redis, database, web.URL))

@@ -29,7 +29,7 @@ var runtimes = map[string]struct {
 // has a test of its own.
 func TestDocumentedExamplesRun(t *testing.T) {
 	h := startAPI(t)
-	key := h.key("crm", "shop:*:enqueue", "shop:*:read")
+	key := h.key("crm", "shop:*:enqueue", "shop:*:read", "shop:*:replay")
 	page, err := os.ReadFile("../../docs/api.md")
 	if err != nil {
 		t.Fatal(err)
@@ -64,7 +64,7 @@ func TestDocumentedExamplesRun(t *testing.T) {
 		cmd.Dir = "../.." // the module that the example in Go imports
 		cmd.Env = append(os.Environ(), "HONGYAN_URL="+h.url, "HONGYAN_API_KEY="+key)
 		out, err := cmd.CombinedOutput()
-		if err != nil || !bytes.Contains(out, []byte("accepted")) && !bytes.Contains(out, []byte(`"durability":"postgres"`)) && !bytes.Contains(out, []byte(`"state":"cancelled"`)) {
+		if err != nil || !bytes.Contains(out, []byte("accepted")) && !bytes.Contains(out, []byte(`"durability":"postgres"`)) && !bytes.Contains(out, []byte(`"state":"cancelled"`)) && !bytes.Contains(out, []byte(`"done":true`)) {
 			t.Errorf("the example in %s: %v\n%s", language, err, out)
 		}
 	}

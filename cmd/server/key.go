@@ -27,7 +27,7 @@ type keyCreateCommand struct {
 	Name      string   `arg:"" help:"Who holds it. A name may have two live keys: the old one and the new one while it is changed."`
 	Scope     []string `required:"" help:"What it allows, as ACCOUNT:KIND:ACTION, each of which may be *; may be repeated. Actions: enqueue, read, replay, admin." placeholder:"SCOPE" sep:"none"`
 	Expires   lifetime `help:"When it ends: after such as 90d or 12h. Without it, when it is revoked." placeholder:"TIME"`
-	PerSecond float64  `help:"Messages, and other requests, that it may make in a second at one server; 0: any number." default:"0" placeholder:"N"`
+	PerSecond float64  `help:"Messages and events, refused ones too, and other requests that it may make in a second at one server; 0: any number." default:"0" placeholder:"N"`
 }
 
 func (*keyCreateCommand) Help() string {

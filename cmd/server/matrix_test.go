@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -24,6 +25,7 @@ var matrix = []struct {
 	{"findMessage", "GET", "/v1/messages?account=%s&key=there", "read", message.Custom, 200, true},
 	{"getMessage", "GET", "/v1/messages/%s", "read", message.Custom, 200, true},
 	{"cancelMessage", "POST", "/v1/messages/%s/cancel", "enqueue", message.Custom, 200, true},
+	{"replay", "POST", "/v1/replay", "replay", message.Custom, 200, false},
 	{"postEvents", "POST", "/v1/events", "enqueue", message.Custom, 200, false},
 	{"getQuota", "GET", "/v1/accounts/%s/quota", "read", "", 200, false},
 	{"getGates", "GET", "/v1/accounts/%s/gates", "read", "", 200, false},
@@ -109,6 +111,8 @@ func TestAuthorisation(t *testing.T) {
 				body, kind = customTo("shop", "oA"), jsonType
 			case "postEvents":
 				body, kind = event, jsonType
+			case "replay":
+				body, kind = `{"accounts":["shop"],"kinds":["custom"],"statuses":["failed"],"since":"2026-01-01T00:00:00Z"}`, jsonType
 			case "createCampaign":
 				body, kind = spec(), jsonType
 			case "importAudience":
@@ -129,7 +133,7 @@ func TestAuthorisation(t *testing.T) {
 			switch {
 			case mine && kindFits && actionFits:
 				want = route.success
-			case route.operation == "postMessages" || route.operation == "postEvents" || route.operation == "createCampaign":
+			case route.operation == "postMessages" || route.operation == "postEvents" || route.operation == "replay" || route.operation == "createCampaign":
 			case !mine:
 				want = http.StatusNotFound
 			case route.hidden && !mayRead(route.operation, k.kind, k.action, route.kind):
@@ -171,14 +175,26 @@ func mayRead(operation, kind, action string, of message.Kind) bool {
 	return false
 }
 
-// A quota shows the kinds that the key may read, and no other.
-func TestQuotasOfTheKindsOfAKey(t *testing.T) {
+// Quotas and gates are shown of the kinds that the key may read, and no other; the account's own gate stands before all.
+func TestQuotasAndGatesOfTheKindsOfAKey(t *testing.T) {
 	h := startAPI(t)
 	key := h.key("reader", "shop:template:read", "shop:mass:read", "news:custom:enqueue")
 	var quotas struct{ Quotas []struct{ Kind string } }
 	h.want(200, key, "GET", "/v1/accounts/shop/quota", "", &quotas)
 	if fmt.Sprint(quotas.Quotas) != "[{template} {mass}]" {
 		t.Errorf("quotas %v", quotas.Quotas)
+	}
+	all := h.key("all", "*:*:*")
+	for _, gate := range []string{"custom", "mass", "all"} {
+		h.want(200, all, "POST", "/v1/accounts/shop/gates/"+gate+"/close", "", nil)
+	}
+	for reader, want := range map[string]string{key: "[{all} {mass}]", all: "[{all} {custom} {mass}]", h.key("template", "shop:template:read"): "[{all}]"} {
+		var gates struct{ Gates []struct{ API string } }
+		h.want(200, reader, "GET", "/v1/accounts/shop/gates", "", &gates)
+		slices.SortFunc(gates.Gates, func(a, b struct{ API string }) int { return strings.Compare(a.API, b.API) })
+		if fmt.Sprint(gates.Gates) != want {
+			t.Errorf("gates %v, want %s", gates.Gates, want)
+		}
 	}
 	h.want(403, key, "GET", "/v1/accounts/news/quota", "", nil)
 	h.want(404, key, "GET", "/v1/accounts/strange/quota", "", nil)

@@ -62,6 +62,63 @@ audience: {followers: true}
 	}
 }
 
+func TestAFetchStopsAndGoesOnWithItsCampaign(t *testing.T) {
+	t.Parallel()
+	const n, pages = 75_000, 8
+	f := newFleet(t, swiftShop())
+	shop := f.sim.Accounts()[0]
+	openids := make([]string, n)
+	for i := range openids {
+		openids[i] = string(user(i))
+	}
+	shop.AddFollowers(openids...)
+	f.sim.MustInject(wechattest.Fault{Kind: wechattest.Hang, API: wechattest.PathUsers, For: 700 * time.Millisecond})
+	id := f.create(`
+name: followers
+account: shop
+kind: template
+template: {template_id: order_paid, data: {thing2: {value: 上新了}}}
+audience: {followers: true}
+schedule: {at: "` + time.Now().Add(time.Second).Format(time.RFC3339Nano) + `"}
+pace: {per_second: 1}
+`)
+	if _, err := f.producer.StartCampaign(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	f.start(2)
+	eventually(f, time.Minute, "second page", func() bool { return f.number(`SELECT coalesce(max(total), 0)::int FROM audience`) >= 20_000 })
+	if _, err := f.producer.PauseCampaign(t.Context(), id, "a look"); err != nil {
+		t.Fatal(err)
+	}
+	paused := time.Now()
+	calls, since := shop.Used(wechattest.PathUsers), paused
+	eventually(f, 20*time.Second, "stop", func() bool {
+		if now := shop.Used(wechattest.PathUsers); now != calls {
+			calls, since = now, time.Now()
+		}
+		return time.Since(since) > 3*time.Second
+	})
+	if took := since.Sub(paused); took > 2*time.Second {
+		t.Errorf("the last page was asked for %v after the pause, want 2 s at most", took)
+	}
+	if total := f.number(`SELECT total FROM audience`); total >= n {
+		t.Errorf("%d were fetched before the pause: the test tests nothing", total)
+	}
+	if _, err := f.producer.ResumeCampaign(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	f.awaitState(time.Minute, id, client.CampaignRunning)
+	if total, rows := f.number(`SELECT total FROM audience`), f.number(`SELECT count(DISTINCT openid)::int FROM recipient`); total != n || rows != n {
+		t.Errorf("%d recipients, %d of them different, want %d", total, rows, n)
+	}
+	if calls := shop.Used(wechattest.PathUsers); calls > pages+2 {
+		t.Errorf("%d pages were asked for, want the %d there are, one look behind, and the one that the pause broke off", calls, pages)
+	}
+	if _, err := f.producer.CancelCampaign(t.Context(), id, "enough seen"); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestAQueryIsAskedAnewForEachFiring(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, swiftShop())

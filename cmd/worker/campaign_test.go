@@ -38,14 +38,14 @@ func (f *fleet) ledger() *postgres.Store {
 // campaign writes a campaign down whose audience has n people.
 func (f *fleet) campaign(s *postgres.Store, n int, change func(*campaign.Spec)) message.ID {
 	f.Helper()
+	id := message.NewID(time.Now())
 	spec := &campaign.Spec{
-		Name: "double-eleven", Account: "shop", Kind: message.Template,
+		Name: "double-eleven " + id.String(), Account: "shop", Kind: message.Template,
 		Body: json.RawMessage(`{"template_id":"order_paid","data":{"thing2":{"value":"{{.name}}，您好"}}}`),
 	}
 	if change != nil {
 		change(spec)
 	}
-	id := message.NewID(time.Now())
 	if err := s.CreateCampaign(f.Context(), spec, id); err != nil {
 		f.Fatal(err)
 	}
@@ -129,18 +129,29 @@ func TestACampaignStopsAndGoesOn(t *testing.T) {
 	f.start(2)
 	f.startCampaign(s, id)
 	eventually(t, time.Minute, "load", func() bool { return f.sim.AcceptedTotal() >= 20 })
+	within := func(what string, took time.Duration) {
+		t.Helper()
+		if t.Logf("%s: %v", what, took.Round(10*time.Millisecond)); took > 2*time.Second {
+			t.Errorf("%s: %v, want 2 s at most", what, took)
+		}
+	}
+	last := func() time.Time {
+		all := f.sim.AllAccepts()
+		return all[len(all)-1].At
+	}
+	paused := time.Now()
 	f.move(s, id, campaign.Pause)
 	f.standsStill()
+	within("the last message after the pause", last().Sub(paused))
 	before := f.sim.AcceptedTotal()
-	f.move(s, id, campaign.Resume)
 	resumed := time.Now()
+	f.move(s, id, campaign.Resume)
 	eventually(t, 20*time.Second, "message after resume", func() bool { return f.sim.AcceptedTotal() > before })
-	t.Logf("the first message %v after resume", time.Since(resumed).Round(10*time.Millisecond))
-	f.move(s, id, campaign.Cancel)
+	within("the first message after the resume", f.sim.AllAccepts()[before].At.Sub(resumed))
 	cancelled := time.Now()
+	f.move(s, id, campaign.Cancel)
 	f.standsStill()
-	all := f.sim.AllAccepts()
-	t.Logf("the last message %v after cancel", all[len(all)-1].At.Sub(cancelled).Round(10*time.Millisecond))
+	within("the last message after the cancel", last().Sub(cancelled))
 	sent := f.sim.AcceptedTotal()
 	f.await(time.Minute, map[string]int{"sent": sent, "cancelled cancelled": n - sent}, "campaign_id = $1", id.String())
 	eventually(t, 30*time.Second, "firing that has ended", func() bool {

@@ -49,16 +49,21 @@ func (h *Handler) getGates(c *call) error {
 	if err != nil {
 		return err
 	}
-	if len(c.key.kindsFor(account, Read)) == 0 {
+	kinds := c.key.kindsFor(account, Read)
+	if len(kinds) == 0 {
 		return forbidden("the key may not read of " + account)
 	}
 	gates, err := h.options.Accounts.Gates(c.ctx(), account)
 	if err != nil {
 		return err
 	}
-	views := make([]gateView, len(gates))
-	for i, g := range gates {
-		views[i] = gateOf(g)
+	views := make([]gateView, 0, len(gates))
+	for _, g := range gates {
+		v := gateOf(g)
+		if kind := message.Kind(v.API); slices.Contains(message.Kinds(), kind) && !slices.Contains(kinds, kind) {
+			continue
+		}
+		views = append(views, v)
 	}
 	write(c.w, http.StatusOK, struct {
 		Account string     `json:"account"`
@@ -183,14 +188,16 @@ func (h *Handler) getWindow(c *call) error {
 }
 
 // readSmall reads a small object of our own, strictly; no body is an empty object.
-func (h *Handler) readSmall(c *call, into any) error {
+func (h *Handler) readSmall(c *call, into any) error { return h.readObject(c, maxSmallBody, into) }
+
+func (h *Handler) readObject(c *call, limit int64, into any) error {
 	if c.r.ContentLength == 0 {
 		return nil
 	}
 	if media, err := c.mediaType(); err != nil || media != typeJSON {
 		return unsupported("Content-Type "+quote(c.r.Header.Get("Content-Type")), "send Content-Type: "+typeJSON)
 	}
-	body, err := h.read(c, maxSmallBody, "")
+	body, err := h.read(c, limit, "")
 	if err != nil || len(bytes.TrimSpace(body)) == 0 {
 		return err
 	}

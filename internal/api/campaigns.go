@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/hongyan-dispatch/hongyan/client"
 	"github.com/hongyan-dispatch/hongyan/internal/campaign"
 	"github.com/hongyan-dispatch/hongyan/message"
 	"github.com/hongyan-dispatch/hongyan/outcome"
@@ -36,10 +37,10 @@ func (h *Handler) campaignRoutes() []route {
 }
 
 // campaign is the one in the path, if the key may do the action with it. Who may not even read it is not told of it.
-func (h *Handler) campaign(c *call, action Action) (Campaign, error) {
+func (h *Handler) campaign(c *call, action Action) (client.Campaign, error) {
 	id, err := c.id()
 	if err != nil {
-		return Campaign{}, err
+		return client.Campaign{}, err
 	}
 	found, err := h.options.Campaigns.Campaign(c.ctx(), id)
 	switch {
@@ -105,7 +106,7 @@ func (h *Handler) createCampaign(c *call) error {
 	}
 	c.w.Header().Set("Location", "/v1/campaigns/"+made.ID.String())
 	write(c.w, status, struct {
-		Campaign
+		client.Campaign
 		Duplicate bool `json:"duplicate"`
 	}{made, duplicate})
 	return nil
@@ -164,7 +165,7 @@ const (
 )
 
 func (h *Handler) listCampaigns(c *call) error {
-	f := CampaignFilter{Name: c.r.FormValue("name"), Limit: shownCampaigns}
+	f := client.CampaignFilter{Name: c.r.FormValue("name"), Limit: shownCampaigns}
 	if account := c.r.FormValue("account"); account != "" {
 		name, known := h.options.Accounts.Name(account)
 		if !known || !c.key.knows(name) {
@@ -180,7 +181,7 @@ func (h *Handler) listCampaigns(c *call) error {
 			if !slices.Contains(campaign.States(), campaign.State(one)) {
 				return malformed("state: "+quote(one)+" is no state", fmt.Sprintf("want some of %v, with commas between them", campaign.States()))
 			}
-			f.States = append(f.States, campaign.State(one))
+			f.States = append(f.States, client.CampaignState(one))
 		}
 	}
 	if text := c.r.FormValue("limit"); text != "" {
@@ -202,14 +203,14 @@ func (h *Handler) listCampaigns(c *call) error {
 		return err
 	}
 	write(c.w, http.StatusOK, struct {
-		Campaigns []Campaign `json:"campaigns"`
+		Campaigns []client.Campaign `json:"campaigns"`
 	}{list})
 	return nil
 }
 
 // visibleCampaigns are those that the key may read, the youngest first.
-func (h *Handler) visibleCampaigns(c *call, f CampaignFilter) ([]Campaign, error) {
-	visible, limit := []Campaign{}, f.Limit
+func (h *Handler) visibleCampaigns(c *call, f client.CampaignFilter) ([]client.Campaign, error) {
+	visible, limit := []client.Campaign{}, f.Limit
 	f.Limit = max(limit, 200)
 	for {
 		page, err := h.options.Campaigns.List(c.ctx(), f)
@@ -287,7 +288,7 @@ func (h *Handler) moveCampaign(c *call, v campaign.Verb) error {
 	return h.move(c, found, v, wanted.Reason)
 }
 
-func (h *Handler) move(c *call, found Campaign, v campaign.Verb, reason string) error {
+func (h *Handler) move(c *call, found client.Campaign, v campaign.Verb, reason string) error {
 	if err := h.audit.now(c.ctx(), c.entry("campaign "+string(v), found.Account, found.ID.String(), reason, 1)); err != nil {
 		return err
 	}
@@ -296,9 +297,9 @@ func (h *Handler) move(c *call, found Campaign, v campaign.Verb, reason string) 
 		return standing(err)
 	}
 	write(c.w, http.StatusOK, struct {
-		ID    message.ID     `json:"id"`
-		Name  string         `json:"name"`
-		State campaign.State `json:"state"`
+		ID    message.ID           `json:"id"`
+		Name  string               `json:"name"`
+		State client.CampaignState `json:"state"`
 	}{found.ID, found.Name, state})
 	return nil
 }

@@ -15,6 +15,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/hongyan-dispatch/hongyan/client"
 	"github.com/hongyan-dispatch/hongyan/message"
 )
 
@@ -109,8 +110,8 @@ func (h *Handler) importAudience(c *call) error {
 	if err := h.audit.now(c.ctx(), c.entry(importedInto, found.Account, found.ID.String(), u.Name, 1)); err != nil {
 		return err
 	}
-	rejects := []Reject{}
-	u.Rejected = func(r Reject) {
+	rejects := []client.Reject{}
+	u.Rejected = func(r client.Reject) {
 		if len(rejects) < shownRejects {
 			rejects = append(rejects, r)
 		}
@@ -126,8 +127,8 @@ func (h *Handler) importAudience(c *call) error {
 		return h.broken(c, a, broke, err)
 	}
 	write(c.w, http.StatusOK, struct {
-		Audience
-		Rejects []Reject `json:"rejects"` // the first of them
+		client.AudienceState
+		Rejects []client.Reject `json:"rejects"` // the first of them
 	}{a, rejects})
 	return nil
 }
@@ -144,7 +145,7 @@ func isLarge(head []byte, format string) bool {
 }
 
 // broken is the problem of an import that is not whole: why, what is committed, and how to go on.
-func (h *Handler) broken(c *call, a Audience, broke, err error) error {
+func (h *Handler) broken(c *call, a client.AudienceState, broke, err error) error {
 	p := (*problem)(nil)
 	_, stands := errors.AsType[*Standing](err)
 	switch {

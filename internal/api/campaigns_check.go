@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/hongyan-dispatch/hongyan/client"
+	"github.com/hongyan-dispatch/hongyan/internal/report"
 	"github.com/hongyan-dispatch/hongyan/message"
 )
 
@@ -23,7 +25,7 @@ func (h *Handler) checkCampaign(c *call) error {
 	if err != nil {
 		return err
 	}
-	o := CheckOptions{Samples: 5}
+	o := report.CheckOptions{Samples: 5}
 	if err := h.readSmall(c, &o); err != nil {
 		return err
 	}
@@ -47,7 +49,7 @@ func (h *Handler) checkCampaign(c *call) error {
 	return nil
 }
 
-func (h *Handler) checkOptions(c *call, found Campaign, o CheckOptions) error {
+func (h *Handler) checkOptions(c *call, found client.Campaign, o report.CheckOptions) error {
 	var wrong message.Invalid
 	if o.Samples < 1 || o.Samples > maxSamples {
 		wrong = append(wrong, message.FieldError{Path: "samples", Rule: fmt.Sprintf("want 1 to %d", maxSamples), Got: fmt.Sprint(o.Samples)})

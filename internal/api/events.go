@@ -13,11 +13,14 @@ import (
 // postEvents notes what users did. It may be posted in any order and more than once.
 func (h *Handler) postEvents(c *call) error {
 	media, err := c.mediaType()
+	if err == nil && media == typeLines {
+		return h.stream(c, maxEvent, "event", func(ctx context.Context, b *lines.Slab) []lineResult { return h.noteLines(ctx, c, b) })
+	}
+	if paid := c.pay(1); paid != nil {
+		return paid
+	}
 	if err != nil {
 		return err
-	}
-	if media == typeLines {
-		return h.stream(c, maxEvent, "event", func(ctx context.Context, b *lines.Slab) []lineResult { return h.noteLines(ctx, c, b) })
 	}
 	body, err := h.read(c, maxEvents, "send many events as JSON Lines ("+typeLines+")")
 	if err != nil {
@@ -29,6 +32,9 @@ func (h *Handler) postEvents(c *call) error {
 		place = within
 		if list, err = elements(body, MaxArray); err != nil {
 			return unparsed(err)
+		}
+		if err := c.pay(len(list) - 1); err != nil { // the first came with the request
+			return err
 		}
 	}
 	events, found, foreign := make([]Event, len(list)), message.Invalid(nil), message.Invalid(nil)

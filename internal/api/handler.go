@@ -35,6 +35,7 @@ type Options struct {
 	Accounts  Accounts
 	Approvals Approvals
 	Campaigns Campaigns
+	Replays   Replayer
 	Recorder  Recorder
 	Backlog   Backlog                                                // nil: there is never too much
 	Observe   func(operation string, status int, took time.Duration) // a request was answered
@@ -101,6 +102,7 @@ func (h *Handler) routes() []route {
 		{"findMessage", "GET", "/v1/messages", h.findMessage},
 		{"getMessage", "GET", "/v1/messages/{id}", h.getMessage},
 		{"cancelMessage", "POST", "/v1/messages/{id}/cancel", h.cancelMessage},
+		{"replay", "POST", "/v1/replay", h.replay},
 		{"postEvents", "POST", "/v1/events", h.postEvents},
 		{"getQuota", "GET", "/v1/accounts/{account}/quota", h.getQuota},
 		{"getGates", "GET", "/v1/accounts/{account}/gates", h.getGates},
@@ -199,12 +201,23 @@ func (h *Handler) enter(c *call, rt route) error {
 		ctx, traced := h.options.Trace(c.ctx(), rt.method+" "+rt.path, c.r.Header.Get("traceparent"))
 		c.r, c.traced = c.r.WithContext(ctx), traced
 	}
-	if rt.operation != "postMessages" { // which takes its messages
-		if wait := k.take(1, c.now); wait > 0 {
-			return tooMany("the key is used more often than its rate allows", wait)
+	if rt.operation != "postMessages" && rt.operation != "postEvents" { // which pay for each of theirs
+		if err := c.pay(1); err != nil {
+			return err
 		}
 	}
 	return rt.serve(c)
+}
+
+// pay takes n from the key's rate: one for a request, or one for each of its elements, whatever becomes of them.
+func (c *call) pay(n int) error {
+	if n < 1 {
+		return nil
+	}
+	if wait := c.key.take(n, time.Now()); wait > 0 {
+		return tooMany("the key is used more often than its rate allows", wait)
+	}
+	return nil
 }
 
 // complain answers with what went wrong.
@@ -213,20 +226,25 @@ func (h *Handler) complain(c *call, rt route, err error) {
 		h.options.Log.Warn("an answer broke off", "operation", rt.operation, "key", c.keyID(), "error", err)
 		return
 	}
-	p := (*problem)(nil)
-	switch {
-	case errors.As(err, &p):
-	case errors.Is(err, ErrNotFound):
-		p = notFound("it was never accepted here, is older than the retention, or belongs to an account that this key does not know")
-	case errors.Is(err, ErrInDoubt):
-		p = inDoubt("a store stopped answering while the request was on its way there")
-	default:
-		p = unavailable("a store does not answer, or not in time")
-	}
+	p := problemOf(err)
 	if p.Status >= http.StatusInternalServerError && c.ctx().Err() == nil {
 		h.options.Log.Error("a request failed", "operation", rt.operation, "key", c.keyID(), "error", err)
 	}
 	p.write(c.w)
+}
+
+// problemOf is what to answer about an error.
+func problemOf(err error) *problem {
+	p := (*problem)(nil)
+	switch {
+	case errors.As(err, &p):
+		return p
+	case errors.Is(err, ErrNotFound):
+		return notFound("it was never accepted here, is older than the retention, or belongs to an account that this key does not know")
+	case errors.Is(err, ErrInDoubt):
+		return inDoubt("a store stopped answering while the request was on its way there")
+	}
+	return unavailable("a store does not answer, or not in time")
 }
 
 func (c *call) keyID() string {

@@ -1,10 +1,13 @@
 package api
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -224,5 +227,83 @@ func TestDrain(t *testing.T) {
 	in.Close()
 	if status != 200 || !strings.Contains(text, `{"done":false,"lines":1,"accepted":1,"duplicates":0,"refused":0,"from_line":2,`) {
 		t.Errorf("%d %s", status, text)
+	}
+}
+
+// Who writes a large body whole before reading anything sees why it is refused, and no reset of the connection.
+func TestLargeBodiesThatAreRefused(t *testing.T) {
+	b := setup(t, Options{})
+	const length = 20 << 20
+	for name, c := range map[string]struct {
+		key, path, kind string
+		want            string
+	}{
+		"without a key":       {"hy_none", "/v1/messages", typeJSON, "HTTP/1.1 401 "},
+		"too large":           {b.key, "/v1/messages", typeJSON, "HTTP/1.1 413 "},
+		"of another type":     {b.key, "/v1/messages", "text/html", "HTTP/1.1 415 "},
+		"of a stranger's":     {"", "/v1/campaigns/0198c0de-0000-7000-8000-000000000001/audience", "text/csv", "HTTP/1.1 401 "},
+		"of lines but no one": {b.key, "/v1/messages", typeLines, "HTTP/1.1 400 "},
+	} {
+		for _, chunked := range []bool{false, true} {
+			conn, err := net.Dial("tcp", strings.TrimPrefix(b.url, "http://"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+			header := "Content-Length: " + strconv.Itoa(length)
+			if chunked {
+				header = "Transfer-Encoding: chunked"
+			}
+			fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Type: %s\r\n%s\r\n\r\n", c.path, c.key, c.kind, header)
+			piece := bytes.Repeat([]byte(" "), 1<<20)
+			for range length / len(piece) {
+				if chunked {
+					fmt.Fprintf(conn, "%x\r\n", len(piece))
+				}
+				if _, err = conn.Write(piece); err != nil {
+					break
+				}
+				if chunked {
+					_, _ = io.WriteString(conn, "\r\n")
+				}
+			}
+			if chunked {
+				_, _ = io.WriteString(conn, "0\r\n\r\n")
+			}
+			answer, readErr := io.ReadAll(conn)
+			if err != nil || readErr != nil || !strings.HasPrefix(string(answer), c.want) || !strings.Contains(string(answer), "problem-") {
+				t.Errorf("%s, chunked %v: written with %v, read with %v: %.60q", name, chunked, err, readErr, answer)
+			}
+			conn.Close()
+		}
+	}
+}
+
+// How much is read of a body that is refused has a bound, in bytes and in time.
+func TestWhatIsReadOfARefusedBodyIsBounded(t *testing.T) {
+	b := setup(t, Options{Patience: 200 * time.Millisecond})
+	for name, body := range map[string]func(net.Conn){
+		"without end": func(c net.Conn) {
+			for piece := bytes.Repeat([]byte(" "), 1<<20); ; {
+				if _, err := c.Write(piece); err != nil {
+					return
+				}
+			}
+		},
+		"that does not come": func(net.Conn) {},
+	} {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(b.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+		fmt.Fprintf(conn, "POST /v1/messages HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", int64(1)<<40)
+		written := make(chan bool)
+		go func() { body(conn); close(written) }()
+		if _, err := io.ReadAll(conn); errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("a body %s is read to no end", name)
+		}
+		conn.Close()
+		<-written
 	}
 }

@@ -23,7 +23,7 @@ type Key struct {
 	Name      string // who holds it; two keys of one name are one person's
 	Hash      [sha256.Size]byte
 	Scopes    []Scope
-	PerSecond float64   // messages, and other requests, at this process; 0: any number
+	PerSecond float64   // messages and events, good or bad, and other requests, at this process; 0: any number
 	Expires   time.Time // zero: never
 }
 
@@ -130,15 +130,15 @@ func (r *keyring) keys(ctx context.Context, now time.Time) (map[string]*holder, 
 	return byID, nil
 }
 
-// burst is what a key may do at once: a whole array of messages.
+// burst is what a key may do at once: a whole array of messages, or a slab of a stream.
 const burst = MaxArray
 
-// take lets n messages, or one other request, pass, or says how long to wait.
+// take lets n elements, or one other request, pass, or says how long to wait.
 func (h *holder) take(n int, now time.Time) (wait time.Duration) {
 	if h.limiter == nil {
 		return 0
 	}
-	r := h.limiter.ReserveN(now, max(n, 1))
+	r := h.limiter.ReserveN(now, n)
 	if wait = r.DelayFrom(now); wait > 0 {
 		r.CancelAt(now)
 	}

@@ -12,7 +12,6 @@ import (
 	"os"
 	"time"
 
-	"github.com/hongyan-dispatch/hongyan/internal/clock"
 	"github.com/hongyan-dispatch/hongyan/internal/lines"
 	"github.com/hongyan-dispatch/hongyan/message"
 )
@@ -20,9 +19,10 @@ import (
 // What a stream of JSON Lines has in hand.
 const (
 	lineWorkers  = 4
-	streamMemory = 8 << 20  // set aside for one stream
+	lineBytes    = 8 << 20  // of lines
 	spoolChunks  = 64       // results that nobody has read yet, in chunks of
 	spoolBytes   = 64 << 10 // bytes: 4 MiB
+	streamMemory = lineBytes + spoolChunks*spoolBytes
 )
 
 // A lineResult is what became of one line. Its statuses are those of HTTP.
@@ -53,6 +53,9 @@ type lineSummary struct {
 
 func (h *Handler) postLines(c *call) error {
 	if c.r.Header.Get(headerKey) != "" {
+		if err := c.pay(1); err != nil {
+			return err
+		}
 		return malformed(headerKey+" is for one message", "give each line its own key")
 	}
 	return h.stream(c, message.MaxMassBytes, "enqueue", func(ctx context.Context, b *lines.Slab) []lineResult { return h.enqueueLines(ctx, c, b) })
@@ -62,7 +65,6 @@ func (h *Handler) postLines(c *call) error {
 func (h *Handler) enqueueLines(ctx context.Context, c *call, b *lines.Slab) []lineResult {
 	results := make([]lineResult, len(b.Lines))
 	batch, places := make([]message.Message, 0, len(b.Lines)), make([]int, 0, len(b.Lines))
-	now := clock.Now()
 	for i, l := range b.Lines {
 		r := &results[i]
 		if l.TooLong {
@@ -92,22 +94,44 @@ func (h *Handler) enqueueLines(ctx context.Context, c *call, b *lines.Slab) []li
 		r.account = m.Account
 		batch, places = append(batch, *m), append(places, i)
 	}
-	waiting, stop := context.WithCancel(c.ctx())
-	defer stop()
-	defer context.AfterFunc(h.closing, stop)()
-	if err := c.key.wait(waiting, len(batch), now); err != nil {
-		for _, i := range places {
-			results[i].refuse(unavailable("the server is closing"))
-		}
-		return results
-	}
 	for i, receipt := range h.options.Enqueuer.EnqueueBatch(ctx, batch) {
 		results[places[i]].receipt(receipt)
 	}
 	return results
 }
 
-// wait lets n messages of a stream pass at the key's rate.
+// paced lets the lines of a slab pass at the key's rate, good and bad ones, and works on them.
+func (h *Handler) paced(c *call, work func(context.Context, *lines.Slab) []lineResult) func(context.Context, *lines.Slab) []lineResult {
+	return func(ctx context.Context, b *lines.Slab) []lineResult {
+		waiting, stop := context.WithCancel(c.ctx())
+		defer stop()
+		defer context.AfterFunc(h.closing, stop)()
+		if err := c.key.wait(waiting, len(b.Lines), time.Now()); err != nil {
+			results := make([]lineResult, len(b.Lines))
+			for i := range results {
+				results[i].refuse(unavailable("the server is closing"))
+			}
+			return results
+		}
+		return work(ctx, b)
+	}
+}
+
+// A slab passes a limiter as a whole, which it could never do if it were larger than the burst.
+const _ = uint(burst - lines.MaxLines)
+
+// slabFor is how long the lines of a slab may wait for their key's rate: so long their results are not told.
+const slabFor = 5 * time.Second
+
+// slab is how many lines of a stream are worked on together.
+func (h *holder) slab() int {
+	if h.limiter == nil {
+		return lines.MaxLines
+	}
+	return min(max(int(float64(h.limiter.Limit())*slabFor.Seconds()), 1), lines.MaxLines)
+}
+
+// wait lets n lines of a stream pass at the key's rate.
 func (h *holder) wait(ctx context.Context, n int, now time.Time) error {
 	if h.limiter == nil || n == 0 {
 		return nil
@@ -134,14 +158,7 @@ func (r *lineResult) receipt(from Receipt) {
 
 // refuse says why the line was not accepted, and whether there is any use in going on.
 func (r *lineResult) refuse(err error) {
-	p := (*problem)(nil)
-	switch {
-	case errors.As(err, &p):
-	case errors.Is(err, ErrInDoubt):
-		p = inDoubt("a store stopped answering while the line was on its way there")
-	default:
-		p = unavailable("a store does not answer")
-	}
+	p := problemOf(err)
 	r.Status, r.Detail, r.Errors = p.Status, p.Detail, p.Errors
 	if len(p.Errors) > 0 {
 		r.Detail = "" // errors say it
@@ -166,11 +183,12 @@ func (h *Handler) stream(c *call, limit int, action string, work func(context.Co
 	if err != nil {
 		return malformed("the body is packed, and not whole: "+err.Error(), "pack it with gzip, or send it as it is")
 	}
+	in.Most = c.key.slab()
 	out := &results{h: h, c: c, chunks: make(chan []byte, spoolChunks), broken: make(chan struct{}), ended: make(chan struct{})}
 	counts := tally{}
 	go out.send()
 	through := lines.Stream[lineResult]{
-		Lines: in, Workers: lineWorkers, Work: work,
+		Lines: in, Workers: lineWorkers, Bytes: lineBytes, Work: h.paced(c, work),
 		Stops: func(r lineResult) bool { return r.stops != nil },
 		Report: func(b *lines.Slab, verdicts []lineResult) error {
 			for i := range verdicts {
@@ -186,6 +204,9 @@ func (h *Handler) stream(c *call, limit int, action string, work func(context.Co
 		body.leave()
 	}
 	counts.audit(h, c, action)
+	if out.total.Lines == 0 {
+		_ = c.pay(1) // a request without lines is a request
+	}
 	if p := out.nothing(err); p != nil {
 		out.finish()
 		return p

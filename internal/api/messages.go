@@ -32,11 +32,14 @@ const headerKey = "Idempotency-Key"
 
 func (h *Handler) postMessages(c *call) error {
 	media, err := c.mediaType()
+	if err == nil && media == typeLines {
+		return h.postLines(c)
+	}
+	if paid := c.pay(1); paid != nil {
+		return paid
+	}
 	if err != nil {
 		return err
-	}
-	if media == typeLines {
-		return h.postLines(c)
 	}
 	body, err := h.read(c, maxBody, "send many messages as JSON Lines ("+typeLines+"), in which their number is not bounded")
 	if err != nil {
@@ -82,6 +85,9 @@ func (h *Handler) postArray(c *call, body []byte) error {
 	list, err := elements(body, MaxArray)
 	if err != nil {
 		return unparsed(err)
+	}
+	if err := c.pay(len(list) - 1); err != nil { // the first came with the request
+		return err
 	}
 	messages, found := make([]*message.Message, len(list)), message.Invalid(nil)
 	for i, text := range list {
@@ -150,8 +156,8 @@ func (c *call) keyFromHeader(m *message.Message) error {
 	return nil
 }
 
-// admit asks of parsed messages whether they follow the rules, whether the key may post them, whether its rate lets them
-// pass, and whether there is room for them. It gives their accounts the names that the ledger uses.
+// admit asks of parsed messages whether they follow the rules, whether the key may post them, and whether there is room for
+// them. It gives their accounts the names that the ledger uses.
 func (h *Handler) admit(c *call, messages []*message.Message, place func(int, message.Invalid) message.Invalid) error {
 	var found, foreign message.Invalid
 	for i, m := range messages {
@@ -169,9 +175,6 @@ func (h *Handler) admit(c *call, messages []*message.Message, place func(int, me
 		return p
 	case found != nil:
 		return invalid(few(found))
-	}
-	if wait := c.key.take(len(messages), c.now); wait > 0 {
-		return tooMany("the key posts more messages than its rate allows", wait)
 	}
 	for _, m := range messages {
 		if full, after := h.options.Backlog(m.Account, m.Kind, m.Lane); full {

@@ -113,12 +113,24 @@ func setup(t testing.TB, o Options) *bundle {
 
 func (b *bundle) post(t testing.TB, path, kind string, body io.Reader) (int, string) {
 	t.Helper()
-	r, err := http.NewRequest(http.MethodPost, b.url+path, body)
+	return b.do(t, http.MethodPost, path, kind, body)
+}
+
+func (b *bundle) get(t testing.TB, path string) (int, string) {
+	t.Helper()
+	return b.do(t, http.MethodGet, path, "", nil)
+}
+
+func (b *bundle) do(t testing.TB, method, path, kind string, body io.Reader) (int, string) {
+	t.Helper()
+	r, err := http.NewRequest(method, b.url+path, body)
 	if err != nil {
 		t.Fatal(err)
 	}
 	r.Header.Set("Authorization", "Bearer "+b.key)
-	r.Header.Set("Content-Type", kind)
+	if kind != "" {
+		r.Header.Set("Content-Type", kind)
+	}
 	res, err := http.DefaultClient.Do(r)
 	if err != nil {
 		t.Fatal(err)

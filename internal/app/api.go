@@ -14,6 +14,7 @@ import (
 	"github.com/hongyan-dispatch/hongyan/client"
 	"github.com/hongyan-dispatch/hongyan/internal/api"
 	"github.com/hongyan-dispatch/hongyan/internal/clock"
+	"github.com/hongyan-dispatch/hongyan/internal/config"
 	"github.com/hongyan-dispatch/hongyan/internal/postgres"
 	"github.com/hongyan-dispatch/hongyan/internal/ratelimit"
 	"github.com/hongyan-dispatch/hongyan/internal/report"
@@ -37,12 +38,14 @@ func (s *server) openAPI(ctx context.Context, all accounts) (err error) {
 	s.backlog = &backlog{store: s.store, accounts: all, rdb: s.rdb, limit: s.config.Server.MaxBacklog, failed: func(err error) {
 		s.log.Warn("count what waits", "error", err)
 	}}
-	source := report.Source{Store: s.store, Redis: s.rdb, Account: all.reported, Accounts: true}
+	source := report.Source{Store: s.store, Redis: s.rdb, Account: all.reported, Accounts: true, NoAnswer: func(err error) {
+		s.log.Warn("explain a message without Redis", "error", err)
+	}}
 	s.api = api.New(api.Options{
 		Log: s.log, Keys: apiKeys{s.store}.load, Enqueuer: apiEnqueuer{s.producer, traces}, Events: apiEvents{s.producer},
 		Ledger: apiLedger{source}, Accounts: apiAccounts{source, all, s.rdb}, Approvals: apiApprovals{s.store, s.producer},
-		Campaigns: s.apiCampaigns(source, all, s.log),
-		Recorder:  apiRecorder{s.store}, Backlog: s.backlog.full, Observe: s.options.Requested, Trace: requestTrace(traces),
+		Campaigns: s.apiCampaigns(source, all, s.log), Replays: apiReplays{s.producer},
+		Recorder: apiRecorder{s.store}, Backlog: s.backlog.full, Observe: s.options.Requested, Trace: requestTrace(traces),
 	})
 	keys, err := s.store.APIKeys(ctx)
 	if err != nil {
@@ -64,6 +67,10 @@ func (all accounts) reported(name string) (report.Account, bool) {
 	return report.Account{
 		AppID: app, Window: all.windowRules(app), TryUnknown: a.Window.Unknown == "try", UrgentDay: a.Reserve.UrgentDay,
 		Limits: func(path string) ratelimit.Limits { return all.limits(ratelimit.Key{App: app, API: path}) },
+		Mass: client.MassCaps{
+			PerDay: a.caps.PerDay, AllPerDay: a.caps.AllPerDay, AllPerMonth: a.caps.AllPerMonth, UserPerMonth: a.caps.UserPerMonth,
+			Observe: a.caps.Observe, ListsRefused: a.Type == config.SubscriptionAccount,
+		},
 	}, true
 }
 
@@ -84,6 +91,15 @@ func apiError(err error) error {
 		return message.Invalid{{Rule: "cannot be stored: " + err.Error()}}
 	}
 	return err
+}
+
+// changed is the error of a call that changes something: whether it did is not known where the answer was lost.
+func changed(err error) error {
+	_, invalid := errors.AsType[message.Invalid](err)
+	if err == nil || invalid || errors.Is(err, postgres.ErrNotFound) || !postgres.MaybeWritten(err) {
+		return apiError(err)
+	}
+	return fmt.Errorf("%w: %w", api.ErrInDoubt, err)
 }
 
 type apiKeys struct{ *postgres.Store }
@@ -177,7 +193,7 @@ func (l apiLedger) Find(ctx context.Context, account, key string) (message.ID, e
 
 func (l apiLedger) Cancel(ctx context.Context, id message.ID) (outcome.Status, error) {
 	r, err := l.Store.Cancel(ctx, id)
-	return r.State, apiError(err)
+	return r.State, changed(err)
 }
 
 type apiAccounts struct {
@@ -217,17 +233,25 @@ func (a apiAccounts) Gates(ctx context.Context, account string) ([]report.Gate, 
 	return slices.DeleteFunc(all, func(g report.Gate) bool { return g.Account != account }), err
 }
 
-func (a apiAccounts) OpenGate(ctx context.Context, account, path string) (changed bool, due int64, err error) {
-	if changed, err = a.Store.OpenGate(ctx, account, path, time.Time{}); err != nil {
-		return false, 0, err
+func (a apiAccounts) OpenGate(ctx context.Context, account, path string) (opened bool, due int64, err error) {
+	if opened, err = a.Store.OpenGate(ctx, account, path, time.Time{}); err != nil {
+		return false, 0, changed(err)
 	}
 	if of := a.accounts[account]; path == "" {
 		if err := token.Forgive(ctx, a.rdb, message.AppID(of.AppID), wechat.NewSecret(of.Secret.Reveal())); err != nil {
-			return changed, 0, err
+			return opened, 0, halfDone(err)
 		}
 	}
 	due, err = report.BringForward(ctx, a.Store, account, path)
-	return changed, due, err
+	return opened, due, halfDone(err)
+}
+
+// halfDone is the error of a step behind one that was done: made again, the request does what is missing.
+func halfDone(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: %w", api.ErrInDoubt, err)
 }
 
 func (a apiAccounts) CloseGate(ctx context.Context, account, path, reason string, until time.Time) (report.Gate, error) {
@@ -235,11 +259,11 @@ func (a apiAccounts) CloseGate(ctx context.Context, account, path, reason string
 		Account: account, API: path, State: postgres.GateClosed, Reason: "operator", Detail: reason, Until: until,
 	})
 	if err != nil {
-		return report.Gate{}, err
+		return report.Gate{}, changed(err)
 	}
 	gates, err := a.Gates(ctx, account)
 	if err != nil {
-		return report.Gate{}, err
+		return report.Gate{}, halfDone(err)
 	}
 	for _, g := range gates { // one that was broken stays so, which the answer says
 		if g.API == path {
@@ -260,104 +284,6 @@ func (a apiAccounts) Window(ctx context.Context, account string, user message.Op
 		w.Triggers = append(w.Triggers, api.Trigger{Trigger: string(b.Trigger), At: b.At, Until: b.Until, Used: b.Used, Left: b.Left, Open: b.Open})
 	}
 	return w, nil
-}
-
-type apiApprovals struct {
-	*postgres.Store
-	producer *client.Client
-}
-
-// approvalLapses is how long a mass message waits for a second key.
-const approvalLapses = 7 * 24 * time.Hour
-
-func apiApproval(p postgres.Approval, now time.Time) api.Approval {
-	a := api.Approval{
-		ID: p.ID, Status: p.State, Account: p.Account, Recipient: p.Message.Recipient(), Message: p.Message, AskedBy: p.AskedBy, Asked: p.Asked,
-		DecidedBy: p.DecidedBy, Decided: p.Decided, Note: p.Note, Messages: p.Messages,
-	}
-	over := !p.Message.ExpiresAt.IsZero() && !p.Message.ExpiresAt.After(now) || now.Sub(p.Asked) > approvalLapses
-	if p.State == postgres.ApprovalWaiting && over {
-		a.Status = "lapsed"
-	}
-	return a
-}
-
-func (a apiApprovals) Ask(ctx context.Context, m message.Message, by string) (api.Approval, bool, error) {
-	p, duplicate, taken, err := a.AskApproval(ctx, &m, by, clock.Now())
-	switch {
-	case err != nil:
-		return api.Approval{}, false, err
-	case taken:
-		return api.Approval{}, true, api.ErrConflict
-	}
-	return apiApproval(p, clock.Now()), duplicate, nil
-}
-
-func (a apiApprovals) Approval(ctx context.Context, id message.ID) (api.Approval, error) {
-	p, err := a.Store.Approval(ctx, id)
-	if err != nil {
-		return api.Approval{}, apiError(err)
-	}
-	return apiApproval(p, clock.Now()), nil
-}
-
-// shownApprovals is how many are listed at one time.
-const shownApprovals = 100
-
-func (a apiApprovals) Waiting(ctx context.Context, account string) ([]api.Approval, error) {
-	rows, err := a.Approvals(ctx, account, shownApprovals)
-	waiting := []api.Approval{}
-	for _, p := range rows {
-		if one := apiApproval(p, clock.Now()); one.Status != "lapsed" {
-			waiting = append(waiting, one)
-		}
-	}
-	return waiting, err
-}
-
-// Approve enqueues the message under a key that is the approval's, if it has none: cut short and approved again it is
-// sent once.
-func (a apiApprovals) Approve(ctx context.Context, p api.Approval, by string) (api.Approval, error) {
-	ctx = context.WithoutCancel(ctx)
-	if p.Status != postgres.ApprovalWaiting && p.Status != postgres.ApprovalApproving {
-		return p, fmt.Errorf("%w: it is %s", api.ErrDecided, p.Status)
-	}
-	if taken, err := a.Store.Approve(ctx, p.ID, by); err != nil || !taken {
-		return p, errors.Join(err, notTaken(taken))
-	}
-	m := *p.Message
-	if m.Key == "" {
-		m.Key = "approval-" + p.ID.String()
-	}
-	r, err := a.producer.Enqueue(ctx, m)
-	if _, invalid := errors.AsType[message.Invalid](err); invalid || errors.Is(err, client.ErrKeyConflict) {
-		return p, errors.Join(apiError(err), a.NotApproved(ctx, p.ID)) // it can still be refused
-	}
-	if err != nil {
-		return p, apiError(err)
-	}
-	ids := r.Parts
-	if len(ids) == 0 {
-		ids = []message.ID{r.ID}
-	}
-	if err := a.Approved(ctx, p.ID, ids); err != nil {
-		return p, err
-	}
-	return a.Approval(ctx, p.ID)
-}
-
-func (a apiApprovals) Refuse(ctx context.Context, p api.Approval, by, note string) (api.Approval, error) {
-	if taken, err := a.Store.Refuse(ctx, p.ID, by, note); err != nil || !taken {
-		return p, errors.Join(err, notTaken(taken))
-	}
-	return a.Approval(ctx, p.ID)
-}
-
-func notTaken(taken bool) error {
-	if taken {
-		return nil
-	}
-	return fmt.Errorf("%w meanwhile", api.ErrDecided)
 }
 
 type apiRecorder struct{ *postgres.Store }

@@ -7,12 +7,10 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"time"
 
 	"github.com/hongyan-dispatch/hongyan/client"
 	"github.com/hongyan-dispatch/hongyan/internal/api"
 	"github.com/hongyan-dispatch/hongyan/internal/campaign"
-	"github.com/hongyan-dispatch/hongyan/internal/config"
 	"github.com/hongyan-dispatch/hongyan/internal/postgres"
 	"github.com/hongyan-dispatch/hongyan/internal/report"
 	"github.com/hongyan-dispatch/hongyan/internal/token"
@@ -68,75 +66,46 @@ func campaignError(err error) error {
 	return apiError(err)
 }
 
-func apiCampaign(c client.Campaign) api.Campaign {
-	return api.Campaign{
-		ID: c.ID, Name: c.Name, Account: c.Account, Kind: c.Kind, State: campaign.State(c.State), Reason: c.Reason, Until: c.Until,
-		NextTick: c.NextTick, Created: c.CreatedAt, Changed: c.ChangedAt, From: api.CampaignSource(c.Audience),
-	}
-}
-
-func (a apiCampaigns) Create(ctx context.Context, spec []byte) (api.Campaign, bool, error) {
+func (a apiCampaigns) Create(ctx context.Context, spec []byte) (client.Campaign, bool, error) {
 	c, err := a.CreateCampaign(ctx, spec)
 	if taken, ok := errors.AsType[*client.NameTakenError](err); ok && taken.Same {
-		return apiCampaign(taken.Campaign), true, nil
+		return taken.Campaign, true, nil
 	}
-	return apiCampaign(c), false, campaignError(err)
+	return c, false, campaignError(err)
 }
 
-func (a apiCampaigns) Campaign(ctx context.Context, id message.ID) (api.Campaign, error) {
+func (a apiCampaigns) Campaign(ctx context.Context, id message.ID) (client.Campaign, error) {
 	c, err := a.Client.Campaign(ctx, id.String())
-	return apiCampaign(c), campaignError(err)
+	return c, campaignError(err)
 }
 
-func (a apiCampaigns) List(ctx context.Context, f api.CampaignFilter) ([]api.Campaign, error) {
-	filter := client.CampaignFilter{Account: f.Account, Name: f.Name, Before: f.Before, Limit: f.Limit}
-	for _, s := range f.States {
-		filter.States = append(filter.States, client.CampaignState(s))
-	}
-	rows, err := a.Campaigns(ctx, filter)
-	list := make([]api.Campaign, len(rows))
-	for i, c := range rows {
-		list[i] = apiCampaign(c)
-	}
+func (a apiCampaigns) List(ctx context.Context, f client.CampaignFilter) ([]client.Campaign, error) {
+	list, err := a.Campaigns(ctx, f)
 	return list, campaignError(err)
 }
 
-func (a apiCampaigns) Progress(ctx context.Context, id message.ID) (api.CampaignProgress, error) {
+func (a apiCampaigns) Progress(ctx context.Context, id message.ID) (report.CampaignProgress, error) {
 	p, err := a.CampaignProgress(ctx, id.String())
 	if err != nil {
-		return api.CampaignProgress{}, campaignError(err)
+		return report.CampaignProgress{}, campaignError(err)
 	}
-	v := api.CampaignProgress{
-		Campaign: apiCampaign(p.Campaign), Firings: p.Firings, Tick: p.Tick, Started: p.StartedAt, Finished: p.EndedAt, Now: p.Now,
-		Total: p.Total, Ended: p.Ended(), Waiting: p.Waiting, Outcomes: []api.OutcomeCount{},
-	}
-	for _, o := range p.Outcomes {
-		v.Outcomes = append(v.Outcomes, api.OutcomeCount(o))
-	}
-	v.PerSecond, v.ETA = p.Rate(client.CampaignProgress{})
-	if p.Audience.Source != "" {
-		audience := api.Audience(p.Audience)
-		v.Audience = &audience
-	}
-	return v, nil
+	return report.ProgressOf(p, client.CampaignProgress{}), nil
 }
 
-func (a apiCampaigns) Import(ctx context.Context, id message.ID, u api.Upload) (api.Audience, error) {
+func (a apiCampaigns) Import(ctx context.Context, id message.ID, u api.Upload) (client.AudienceState, error) {
 	into, err := a.ImportAudience(ctx, id.String(), u.Name, u.Body, client.ImportOptions{
 		Resume: u.Resume, Restart: u.Restart, Format: u.Format, Encoding: u.Encoding, MaxWorkbook: u.MaxWorkbook,
-		Rejected: func(r client.Reject) error { u.Rejected(api.Reject(r)); return nil },
+		Rejected: func(r client.Reject) error { u.Rejected(r); return nil },
 	})
-	return api.Audience(into), campaignError(err)
+	return into, campaignError(err)
 }
 
-func (a apiCampaigns) RollBack(ctx context.Context, id message.ID) (api.Audience, error) {
+func (a apiCampaigns) RollBack(ctx context.Context, id message.ID) (client.AudienceState, error) {
 	gone, err := a.RollBackImport(ctx, id.String())
-	return api.Audience(gone), campaignError(err)
+	return gone, campaignError(err)
 }
 
-func (a apiCampaigns) Move(ctx context.Context, id message.ID, v campaign.Verb, reason string) (campaign.State, error) {
-	var state client.CampaignState
-	var err error
+func (a apiCampaigns) Move(ctx context.Context, id message.ID, v campaign.Verb, reason string) (state client.CampaignState, err error) {
 	switch v {
 	case campaign.Start:
 		state, err = a.StartCampaign(ctx, id.String())
@@ -147,7 +116,7 @@ func (a apiCampaigns) Move(ctx context.Context, id message.ID, v campaign.Verb, 
 	case campaign.Cancel:
 		state, err = a.CancelCampaign(ctx, id.String(), reason)
 	}
-	return campaign.State(state), campaignError(err)
+	return state, campaignError(err)
 }
 
 func (a apiCampaigns) Retry(ctx context.Context, id message.ID, reasons []outcome.Reason, countOnly bool) (int, error) {
@@ -159,90 +128,22 @@ func (a apiCampaigns) Export(ctx context.Context, id message.ID, w io.Writer) er
 	return campaignError(a.ExportCampaign(ctx, id.String(), w))
 }
 
-func (a apiCampaigns) Authors(ctx context.Context, c api.Campaign) ([]string, error) {
-	return a.store.CampaignAuthors(ctx, c.Account, c.Name, c.ID, c.Created)
+func (a apiCampaigns) Authors(ctx context.Context, c client.Campaign) ([]string, error) {
+	return a.store.CampaignAuthors(ctx, c.Account, c.Name, c.ID, c.CreatedAt)
 }
 
-// askWithin is how long a check waits for WeChat, without whose answers it can be made too.
-const askWithin = 10 * time.Second
-
-func (a apiCampaigns) Check(ctx context.Context, of api.Campaign, o api.CheckOptions) (api.CampaignCheck, error) {
-	options := client.CheckOptions{Samples: o.Samples, Testers: o.TestTo}
-	account, known := a.accounts[of.Account]
-	trouble := fmt.Errorf("account %s is not in this server's configuration", of.Account)
-	if known {
-		if of.Kind == message.Mass {
-			options.Mass = massCapsOf(account)
-		}
-		asking, cancel := context.WithTimeout(ctx, askWithin)
-		trouble = a.ask(asking, account, of.Kind, &options)
-		cancel()
-	}
-	k, err := a.CheckCampaign(ctx, of.ID.String(), options)
-	if err != nil {
-		return api.CampaignCheck{}, campaignError(err)
-	}
-	v := apiCheck(k, o.TestTo)
-	if trouble != nil {
-		v.Notes = append(v.Notes, "not compared with WeChat: "+trouble.Error())
-	}
-	if known && of.Kind == message.Mass && len(k.Samples) > 0 { // WeChat's own preview, which counts for nobody's cap
-		for _, to := range o.TestTo {
-			t := api.CampaignTrial{To: to}
-			err := a.call(ctx, account, func(granted wechat.Token) error {
-				_, err := account.client.MassPreview(ctx, granted, wechat.MassPreview{To: to}, k.Samples[0].Body)
-				return err
-			})
-			if err != nil {
-				t.Error = err.Error()
-			}
-			v.Tests = append(v.Tests, t)
-		}
-	}
-	return v, nil
+func (a apiCampaigns) Check(ctx context.Context, of client.Campaign, o report.CheckOptions) (report.CampaignCheck, error) {
+	k, err := a.source.Check(ctx, a.Client, of, a.wechat(of.Account), o)
+	return k, campaignError(err)
 }
 
-func massCapsOf(a *account) *client.MassCaps {
-	c := a.caps
-	return &client.MassCaps{
-		PerDay: c.PerDay, AllPerDay: c.AllPerDay, AllPerMonth: c.AllPerMonth, UserPerMonth: c.UserPerMonth, Observe: c.Observe,
-		ListsRefused: a.Type == config.SubscriptionAccount,
+// wechat is the way to WeChat for an account, if it is configured.
+func (a apiCampaigns) wechat(name string) report.WeChat {
+	of, known := a.accounts[name]
+	if !known {
+		return report.WeChat{}
 	}
-}
-
-// ask reads the account's templates and what is left of its quota. What it cannot read is left out.
-func (a apiCampaigns) ask(ctx context.Context, of *account, kind message.Kind, o *client.CheckOptions) error {
-	reported, _ := a.accounts.reported(of.Name)
-	path := wechat.PathOf(kind)
-	u, err := a.source.Usage(ctx, reported, path)
-	if err != nil {
-		return err
-	}
-	limits := reported.Limits(path)
-	left := limits.PerDay - u.Used
-	o.Limits = client.CampaignLimits(report.RoomOf(limits, left))
-	if kind == message.Template {
-		err := a.call(ctx, of, func(t wechat.Token) error {
-			list, err := of.client.Templates(ctx, t)
-			if err == nil {
-				o.Templates = []client.Template{}
-			}
-			for _, one := range list {
-				o.Templates = append(o.Templates, client.Template{ID: one.ID, Title: one.Title, Content: one.Content})
-			}
-			return err
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return a.call(ctx, of, func(t wechat.Token) error {
-		q, err := of.client.QuotaGet(ctx, t, path)
-		if err == nil {
-			o.Limits = client.CampaignLimits(report.RoomOf(limits, min(left, q.Remain)))
-		}
-		return err
-	})
+	return report.WeChat{Client: of.client, Call: func(ctx context.Context, f func(wechat.Token) error) error { return a.call(ctx, of, f) }}
 }
 
 // call makes a call with the account's token; where WeChat refuses the token, once more with a new one.
@@ -260,31 +161,4 @@ func (a apiCampaigns) call(ctx context.Context, of *account, f func(wechat.Token
 		err = f(t)
 	}
 	return err
-}
-
-func apiCheck(k client.CampaignCheck, testers []message.OpenID) api.CampaignCheck {
-	v := api.CampaignCheck{
-		ID: k.Campaign.ID, Name: k.Campaign.Name, Fits: k.Fits(), Recipients: k.Recipients, Good: k.Good, AtCap: k.AtCap,
-		Problems: []api.Misfit{}, Notes: append([]string{}, k.Notes...), Samples: []api.Sample{},
-	}
-	for _, p := range k.Problems {
-		v.Problems = append(v.Problems, api.Misfit(p))
-	}
-	for _, s := range k.Samples {
-		v.Samples = append(v.Samples, api.Sample(s))
-	}
-	if f := k.Forecast; f != nil {
-		v.Forecast = &api.Forecast{Needs: f.Needs, LeftToday: f.LeftToday, Reserve: f.Reserve, Today: f.Today, Done: f.Done, Days: []api.ForecastDay{}}
-		for _, d := range f.Days {
-			v.Forecast.Days = append(v.Forecast.Days, api.ForecastDay(d))
-		}
-	}
-	for i, r := range k.Tests {
-		t := api.CampaignTrial{To: testers[i], ID: r.ID}
-		if r.Err != nil {
-			t.Error = r.Err.Error()
-		}
-		v.Tests = append(v.Tests, t)
-	}
-	return v
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/hongyan-dispatch/hongyan/internal/campaign"
 	"github.com/hongyan-dispatch/hongyan/internal/feed"
@@ -15,13 +16,17 @@ import (
 	"github.com/hongyan-dispatch/hongyan/message"
 )
 
-// campaigns feeds campaigns while this pod is the one that does.
+// campaigns feeds campaigns and settles them, side by side, while this pod is the one that does.
 func (w *pod) campaigns(ctx context.Context) error {
 	work := func(ctx context.Context) error { // a new term begins with a new memory
 		f := &feed.Feeder{
 			Campaigns: &campaignRows{store: w.store, rdb: w.shared, queue: w.enqueuer}, Gates: w.board, Queue: w.enqueuer, Flows: w.accounts.flows, Log: w.log,
 		}
-		return f.Run(ctx)
+		s := &feed.Settler{Firings: settling{w.store}, Log: w.log}
+		var both errgroup.Group
+		both.Go(func() error { return f.Run(ctx) })
+		both.Go(func() error { return s.Run(ctx) })
+		return both.Wait()
 	}
 	return w.store.Lead(ctx, "feeder", work, func(err error) { w.log.Warn("lead the feeder", "error", err) })
 }
@@ -31,8 +36,6 @@ const (
 	lookAfter = 3 * time.Second
 	// What a paused campaign has parked, and is due within putOffFrom, is put off: the pause may end at any time.
 	putOffFrom, putOffFor = 5 * time.Second, 30 * time.Second
-	// settleAtOnce is how many chunks are counted in one look.
-	settleAtOnce = 200
 )
 
 // campaignRows are the campaigns' rows as the feeder sees them.
@@ -40,11 +43,12 @@ type campaignRows struct {
 	store *postgres.Store
 	rdb   redis.UniversalClient
 	queue *tasks.Enqueuer
+	due   rota
 	open  map[int32]postgres.OpenFiring // as last read
 }
 
 func (r *campaignRows) Due(ctx context.Context, now time.Time) ([]feed.Due, error) {
-	rows, err := r.store.DueCampaigns(ctx, now)
+	rows, err := r.due.look(ctx, r.store, now, false)
 	if err != nil {
 		return nil, err
 	}
@@ -157,14 +161,8 @@ func (r *campaignRows) Tidy(ctx context.Context, id int32) ([]tasks.Chunk, error
 	if err == nil {
 		_, err = r.store.FreeChunks(ctx, f)
 	}
-	if err == nil {
-		err = r.store.SettleChunks(ctx, f, settleAtOnce)
-	}
 	if err == nil && f.Canary {
 		_, err = r.store.CanaryDone(ctx, f)
-	}
-	if err == nil {
-		_, err = r.store.EndFiring(ctx, f)
 	}
 	if err != nil {
 		err = fmt.Errorf("firing %d: %w", id, err)

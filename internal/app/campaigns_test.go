@@ -4,6 +4,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/hongyan-dispatch/hongyan/internal/campaign"
 	"github.com/hongyan-dispatch/hongyan/internal/postgres"
 	"github.com/hongyan-dispatch/hongyan/message"
@@ -57,6 +59,69 @@ func TestATickWaitsForItsAudience(t *testing.T) {
 	}
 }
 
+// Five schedulers whose clocks differ by more than a minute look at the same moment, again and again; now and then one dies
+// between a firing and the schedule's moving on, and begins anew: a hundred ticks of a cron are a hundred firings.
+func TestAHundredTicksAreAHundredFirings(t *testing.T) {
+	t.Parallel()
+	w := newWard(t)
+	ctx := t.Context()
+	id := w.massDraft(2, "schedule: {cron: \"* * * * *\"}\n")
+	const ticks = 100
+	base := time.Date(2026, 11, 28, 10, 0, 30, 0, time.UTC)
+	if _, err := w.store.StartCampaign(ctx, id, base, base.Add(30*time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	schedulers := make([]*campaignRows, 5)
+	look := func(n, step int, now time.Time) error {
+		if schedulers[n] == nil {
+			schedulers[n] = &campaignRows{store: w.store}
+		}
+		due, err := schedulers[n].Due(ctx, now)
+		if err != nil {
+			return err
+		}
+		for _, d := range due {
+			for _, tick := range d.Ticks {
+				if _, err := schedulers[n].Fire(ctx, d.Campaign, tick); err != nil {
+					return err
+				}
+			}
+			if (n+step)%3 == 0 {
+				schedulers[n] = nil
+				return nil
+			}
+			if err := schedulers[n].Ticked(ctx, d); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	end := base.Add(ticks * time.Minute)
+	step := 0
+	for at := base; !at.After(end); at = at.Add(20 * time.Second) {
+		var g errgroup.Group
+		for n := range schedulers {
+			now := at.Add(time.Duration(n-2) * 17 * time.Second)
+			if now.After(end) { // its clock is not to see the next tick
+				now = end
+			}
+			g.Go(func() error { return look(n, step, now) })
+		}
+		if err := g.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		step++
+	}
+	var firings, different int
+	var first, last time.Time
+	if err := w.db.QueryRow(ctx, `SELECT count(*), count(DISTINCT tick), min(tick), max(tick) FROM firing`).Scan(&firings, &different, &first, &last); err != nil {
+		t.Fatal(err)
+	}
+	if firings != ticks || different != ticks || !first.Equal(base.Add(30*time.Second)) || !last.Equal(end.Add(-30*time.Second)) {
+		t.Errorf("%d firings of %d ticks, from %v to %v, want %d from %v to %v", firings, different, first.UTC(), last.UTC(), ticks, base.Add(30*time.Second), end.Add(-30*time.Second))
+	}
+}
+
 func TestACancelledCampaignIsSettledWithoutItsAccount(t *testing.T) {
 	w := newWard(t)
 	ctx := t.Context()
@@ -88,7 +153,7 @@ func TestACancelledCampaignIsSettledWithoutItsAccount(t *testing.T) {
 // only is the one campaign that is due.
 func only(t *testing.T, w *ward, now time.Time) postgres.Campaign {
 	t.Helper()
-	list, err := w.store.DueCampaigns(t.Context(), now)
+	list, err := w.store.DueCampaigns(t.Context(), now, postgres.DueFilter{})
 	if err != nil || len(list) != 1 {
 		t.Fatalf("due are %v, %v, want one", list, err)
 	}

@@ -34,8 +34,7 @@ func (r *campaignRows) part(ctx context.Context, f postgres.OpenFiring, c postgr
 		return err
 	}
 	if refused := answers[0].Err; refused != nil {
-		_, err := r.store.FailCampaign(ctx, f.Campaign, refused.Error())
-		return err
+		return r.store.RefusePart(ctx, f, c, refused.Error())
 	}
 	if f.Of.State.Ended() {
 		_, err = r.store.Cancel(ctx, m.ID)

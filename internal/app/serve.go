@@ -251,9 +251,7 @@ func (s *server) run(ctx context.Context) error {
 			linger(base, s.config.Server.Linger)
 		}
 		s.api.Drain()
-		bounded, cancel := context.WithTimeout(base, serverDrain)
-		defer cancel()
-		err := web.Shutdown(bounded)
+		err := s.drain(base, web)
 		stop()
 		return err
 	})
@@ -261,6 +259,19 @@ func (s *server) run(ctx context.Context) error {
 		s.options.Ready(s.listener.Addr().String())
 	}
 	return g.Wait()
+}
+
+// drain lets requests end that are under way, and ends the connections of those that do not: a client that is slow must not keep
+// the server up, and is no failure of it.
+func (s *server) drain(ctx context.Context, web *http.Server) error {
+	bounded, cancel := context.WithTimeout(ctx, serverDrain)
+	defer cancel()
+	err := web.Shutdown(bounded)
+	if !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	s.log.Warn("clients that are slow are cut off: their requests did not end in time", "waited", serverDrain)
+	return web.Close()
 }
 
 // linger waits, while requests are served as ever.

@@ -113,12 +113,13 @@ func (s *Spec) checkCalendar(f *findings) {
 	} else if c.From != "" {
 		from, errFrom := clock(c.From)
 		to, errTo := clock(c.To)
-		switch {
-		case errFrom != nil:
+		if errFrom != nil {
 			f.add("quiet_hours.from", errFrom.Error(), "in quotes")
-		case errTo != nil:
+		}
+		if errTo != nil {
 			f.add("quiet_hours.to", errTo.Error(), "in quotes")
-		case from == to:
+		}
+		if errFrom == nil && errTo == nil && from == to {
 			f.add("quiet_hours", "from and to are the same", "leave quiet_hours out where there are none")
 		}
 	}
@@ -243,7 +244,7 @@ func (s *Spec) sample(f *findings, text json.RawMessage, path string, open map[s
 		}
 		full := join(path, at.path)
 		if err := fn.check(at); err != nil {
-			f.add(full, err.Error(), "")
+			f.add(full, err.Error(), fn.remedy(err))
 			ok = ok && !at.key
 		}
 		open[full] = true
@@ -254,6 +255,14 @@ func (s *Spec) sample(f *findings, text json.RawMessage, path string, open map[s
 		return nil
 	}
 	return append(out, compact[from:]...)
+}
+
+// remedy says what there is, where a text asks for what is not.
+func (f functions) remedy(err error) string {
+	if !strings.HasSuffix(err.Error(), " not defined") {
+		return ""
+	}
+	return "a column is {{.name}}; functions are " + strings.Join(slices.Sorted(maps.Keys(f.list)), ", ")
 }
 
 // check says what is wrong with a string's placeholders, whatever the columns are.

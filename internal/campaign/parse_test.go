@@ -3,6 +3,7 @@ package campaign
 import (
 	"encoding/json"
 	"errors"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -133,7 +134,7 @@ func TestMistakesAreFound(t *testing.T) {
 		{"touser", base("template_id: T1", "template_id: T1, touser: o"), "template.touser: leave it out"},
 		{"a number that is none", base("value: x", "value: 0x1F"), `template.data.thing1.value: "0x1F" is no number in JSON (write it in quotes, or as digits)`},
 		{"a placeholder in a name", base("thing1", `"{{.name}}"`), "a placeholder stands in values only"},
-		{"an unknown function", base("value: x", `value: "{{shout .name}}"`), `template.data.thing1.value: function "shout" not defined`},
+		{"an unknown function", base("value: x", `value: "{{shout .name}}"`), `template.data.thing1.value: function "shout" not defined (a column is {{.name}}; functions are and, column, date, `},
 		{"too few values", base("value: x", `value: "{{truncate .name}}"`), "truncate wants 2 values, not 1"},
 		{"a fallback of a template", base() + "fallback: {kind: custom, custom: {msgtype: text, text: {content: x}}}\n", "line 5: fallback: only a custom message can have a fallback"},
 		{"an anchor without end", "name: &a [*a]\n", "name: want one value"},
@@ -153,6 +154,7 @@ func TestMistakesAreFound(t *testing.T) {
 		{"no pace", base() + "pace: {per_second: -1}\n", "pace.per_second: want 0.01 to 100000"},
 		{"half of the quiet hours", base() + "quiet_hours: {from: \"22:00\"}\n", "quiet_hours: want both from and to"},
 		{"a bad hour", base() + "quiet_hours: {from: \"22:00\", to: 8}\n", `quiet_hours.to: want a time of the day such as "22:00"`},
+		{"two bad hours", base() + "quiet_hours: {from: \"25:00\", to: 8}\n", "quiet_hours.to: want a time of the day"},
 		{"quiet all day", base() + "quiet_hours: {from: \"22:00\", to: \"22:00\"}\n", "quiet_hours: from and to are the same"},
 		{"a bad day", base() + "closed_days: [2026-02-30]\n", "closed_days[0]: want a date such as 2026-10-01"},
 		{"no day is left", base() + "closed_days: [mon, tue, wed, thu, fri, sat, sun]\n", "closed_days: no day of the week is left"},
@@ -225,6 +227,18 @@ func TestSpecsMadeInGoAreChecked(t *testing.T) {
 
 func FuzzParseSpec(f *testing.F) {
 	f.Add([]byte(everyKey))
+	if example, err := os.ReadFile("../../examples/campaign.yaml"); err != nil {
+		f.Fatal(err)
+	} else {
+		f.Add(example)
+	}
+	for _, seed := range []string{
+		`{"name":"a","account":"shop","kind":"mass","mass":{"msgtype":"text","text":{"content":"今晚八点"}},"audience":{"tag":2},"schedule":{"at":"2026-12-01 10:00"}}`,
+		`{"name":"a","account":"shop","kind":"custom","custom":{"msgtype":"text","text":{"content":"{{.name | default \"x\" | truncate 3}}"}},"audience":{"sql":"SELECT openid FROM t"}}`,
+		"name: a\naccount: shop\nkind: template\ntemplate: {template_id: T1, data: {thing1: {value: \"{{if ge .p 1}}{{fen .p}}{{end}}\"}}}\nclosed_days: [sun, 2026-10-01..2026-10-07]\n",
+	} {
+		f.Add([]byte(seed))
+	}
 	for _, seed := range []string{"a: &a [*a]", "? {a: b} : c", "template: {<<: {a: 1}}", "name: !!binary x\nlabels: {a: [b]}", "- 1", "closed_days: {}", "fallback: {template: {a: \"{{\"}}"} {
 		f.Add([]byte(seed))
 	}
@@ -244,10 +258,18 @@ func FuzzParseSpec(f *testing.F) {
 		if err := json.Unmarshal(stored, again); err != nil {
 			t.Fatalf("%s\ncannot be read again: %v", stored, err)
 		}
-		if _, err := NewComposer(again, time.Unix(1_780_000_000, 0), 1, again.Columns()); err != nil {
+		now := time.Unix(1_780_000_000, 0)
+		if again.Kind == message.Mass {
+			list := []message.OpenID{"o1", "o2"}
+			if again.Filtered() {
+				list = nil
+			}
+			if err := again.Mass(now, 1, 1, list).Validate(now); err != nil {
+				t.Fatalf("%s\nmakes no message: %v", text, err)
+			}
+		} else if _, err := NewComposer(again, now, 1, again.Columns()); err != nil {
 			t.Fatalf("%s\nhas no composer: %v", text, err)
 		}
-		now := time.Unix(1_780_000_000, 0)
 		s.Schedule.Due(now.AddDate(0, -1, 0), now)
 		s.Calendar.Opens(now)
 	})

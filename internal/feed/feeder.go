@@ -72,8 +72,7 @@ type Campaigns interface {
 	Firings(ctx context.Context) ([]Firing, error)
 	// QueueChunks marks up to n waiting chunks as queued.
 	QueueChunks(ctx context.Context, firing int32, n int) ([]tasks.Chunk, error)
-	// Tidy looks after what no worker ends: queued chunks that the queue has lost come back, those of dead workers and
-	// those whose messages have all ended move on, and with its last chunk the firing ends.
+	// Tidy looks after what no worker brings back: queued chunks that the queue has lost, and those of dead workers.
 	Tidy(ctx context.Context, firing int32) ([]tasks.Chunk, error)
 	// Hold makes a campaign wait, Free lets it go on.
 	Hold(ctx context.Context, id message.ID, state campaign.State, reason string, until time.Time) error
@@ -194,7 +193,7 @@ func (f *Feeder) feed(ctx context.Context, now time.Time, tidy bool) error {
 func (f *Feeder) goes(ctx context.Context, firing *Firing, now time.Time) (bool, error) {
 	switch firing.State {
 	case campaign.Cancelled, campaign.Failed:
-		return true, nil // to be settled so, at no pace
+		return firing.Stock.Kind == message.Mass, nil // its parts become messages, to be cancelled; others are the settler's
 	case campaign.Running, campaign.Throttled, campaign.Parked:
 	default:
 		return false, nil

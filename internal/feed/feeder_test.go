@@ -296,12 +296,14 @@ func TestACampaignWaitsForItsAccountAndItsHours(t *testing.T) {
 	}
 }
 
-func TestACancelledCampaignIsFedToItsEnd(t *testing.T) {
-	w := &season{firings: []feed.Firing{firing(1, "shop")}, flows: []feed.Flow{flow("shop", 100)}, gates: map[string]gate.Gate{"/shop": {State: gate.Broken}}}
-	w.firings[0].State = campaign.Cancelled
-	w.feeds(t, time.Second)
-	if len(w.put) != 2 || len(w.moves) > 0 {
-		t.Errorf("%d chunks, moves %v, want 2 and none", len(w.put), w.moves)
+func TestOfCancelledCampaignsThePartsOfMassSendsAreFed(t *testing.T) {
+	for kind, want := range map[message.Kind]int{message.Template: 0, message.Mass: 2} {
+		w := &season{firings: []feed.Firing{firing(1, "shop")}, flows: []feed.Flow{flow("shop", 100)}, gates: map[string]gate.Gate{"/shop": {State: gate.Broken}}}
+		w.firings[0].State, w.firings[0].Stock.Kind = campaign.Cancelled, kind
+		w.feeds(t, time.Second)
+		if len(w.put) != want || len(w.moves) > 0 {
+			t.Errorf("%s: %d chunks, moves %v, want %d and none", kind, len(w.put), w.moves, want)
+		}
 	}
 }
 

@@ -20,6 +20,7 @@ type Slab struct {
 
 	number int // of the slab, from 0
 	text   []byte
+	held   int // bytes of memory while it is in hand
 }
 
 // A Line is a piece of a slab's text.
@@ -33,11 +34,11 @@ type Line struct {
 // At is the text of a line, good until the slab is used again.
 func (b *Slab) At(l Line) []byte { return b.text[l.from:l.to] }
 
-// Bounds of a slab: what travels to the stores together, and how much memory it may take (a line more, in fact).
-const (
-	slabLines = 1000
-	slabBytes = 1 << 20
-)
+// MaxLines bounds the lines of a slab: what travels to the stores together.
+const MaxLines = 1000
+
+// slabBytes bounds the memory that a slab may take (a line more, in fact).
+const slabBytes = 1 << 20
 
 const (
 	readerBytes = 256 << 10
@@ -46,6 +47,8 @@ const (
 
 // A Reader cuts a stream into lines. It unpacks gzip.
 type Reader struct {
+	Most int // lines of a slab: 1 to MaxLines, which it is unless it is set before reading
+
 	raw    *countingReader
 	in     *bufio.Reader
 	limit  int  // bytes of a line
@@ -55,7 +58,7 @@ type Reader struct {
 
 // NewReader reads lines of at most limit bytes from f, beginning with line fromLine, which counts from 1.
 func NewReader(f io.Reader, limit, fromLine int) (*Reader, error) {
-	r := &Reader{raw: &countingReader{r: f}, limit: limit, live: !IsRegular(f)}
+	r := &Reader{Most: MaxLines, raw: &countingReader{r: f}, limit: limit, live: !IsRegular(f)}
 	r.in = bufio.NewReaderSize(r.raw, readerBytes)
 	if head, _ := r.in.Peek(2); bytes.Equal(head, []byte{0x1f, 0x8b}) {
 		z, err := gzip.NewReader(r.in)
@@ -87,7 +90,10 @@ func IsRegular(f io.Reader) bool {
 // fill reads lines into an empty slab; empty ones are left out. io.EOF comes with the last lines.
 func (r *Reader) fill(b *Slab) error {
 	b.text, b.Lines = b.text[:0], b.Lines[:0]
-	for len(b.Lines) < slabLines && len(b.text) < slabBytes {
+	if cap(b.text) > 2*slabBytes { // a long line is rare, and its memory is not kept
+		b.text = nil
+	}
+	for len(b.Lines) < r.Most && len(b.text) < slabBytes {
 		l, err := r.line(b)
 		if err != nil && !errors.Is(err, io.EOF) {
 			return err // what there is of the line is not the line

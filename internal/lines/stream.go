@@ -14,6 +14,7 @@ type Stream[V any] struct {
 	Work    func(ctx context.Context, b *Slab) []V // one for each line
 	Stops   func(V) bool                           // after such a verdict nothing more is begun
 	Report  func(b *Slab, verdicts []V) error
+	Bytes   int  // bounds the text in hand, or else to one slab; 0: as much as the slabs hold
 	Ended   bool // after Run: the stream came to its end
 }
 
@@ -74,15 +75,25 @@ func (s *Stream[V]) Run(ctx context.Context) error {
 
 // read fills slabs until the end of the stream, which is io.EOF.
 func (s *Stream[V]) read(ctx context.Context, free <-chan *Slab, todo chan<- *Slab) error {
+	var idle []*Slab // came back
+	held := 0        // bytes of those that did not
 	for n := 0; ; n++ {
-		var b *Slab
-		select {
-		case b = <-free:
-		case <-ctx.Done():
-			return context.Canceled
+		for len(idle) == 0 || s.Bytes > 0 && held > 0 && held+slabBytes+s.Lines.limit > s.Bytes {
+			select {
+			case b := <-free:
+				held -= b.held
+				b.held = 0
+				idle = append(idle, b)
+			case <-ctx.Done():
+				return context.Canceled
+			}
 		}
+		b := idle[len(idle)-1]
+		idle = idle[:len(idle)-1]
 		b.number = n
 		err := s.Lines.fill(b)
+		b.held = cap(b.text)
+		held += b.held
 		select {
 		case todo <- b:
 		case <-ctx.Done():

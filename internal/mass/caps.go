@@ -1,6 +1,10 @@
 package mass
 
-import "github.com/hongyan-dispatch/hongyan/message"
+import (
+	"time"
+
+	"github.com/hongyan-dispatch/hongyan/message"
+)
 
 // Bounds of a list of users, by WeChat.
 const (
@@ -106,6 +110,20 @@ func Decide(caps Caps, s Scope, n Counts) Verdict {
 		return Verdict{Cap: UserMonth} // everyone had as many as a user gets
 	}
 	return Verdict{OK: true, Room: room}
+}
+
+// Opens is when the caps allow a send to s that they refuse at now: on the next day, or in the next month, by Beijing's
+// calendar, if nothing else is sent. Zero: they never do.
+func Opens(caps Caps, s Scope, n Counts, now time.Time) time.Time {
+	tomorrow := message.NextDay(now)
+	if MonthOf(tomorrow) == MonthOf(now) && Decide(caps, s, Counts{AllMonth: n.AllMonth, TagMonth: n.TagMonth}).OK {
+		return PastBoundary(tomorrow)
+	}
+	if !Decide(caps, s, Counts{}).OK {
+		return time.Time{}
+	}
+	y, m, _ := message.Beijing(now).Date()
+	return PastBoundary(time.Date(y, m+1, 1, 0, 0, 0, 0, tomorrow.Location()))
 }
 
 func reached(count, limit int) bool { return limit >= 0 && count >= limit }

@@ -51,6 +51,31 @@ func TestDecide(t *testing.T) {
 func ok(room int) mass.Verdict   { return mass.Verdict{OK: true, Room: room} }
 func no(c mass.Cap) mass.Verdict { return mass.Verdict{Cap: c} }
 
+func TestOpens(t *testing.T) {
+	service, subscription := mass.DefaultCaps(message.ServiceAccount), mass.DefaultCaps(message.SubscriptionAccount)
+	for _, c := range []struct {
+		claim   string
+		caps    mass.Caps
+		scope   mass.Scope
+		counts  mass.Counts
+		at, end string
+	}{
+		{"a day's cap opens at Beijing's midnight", subscription, mass.All, mass.Counts{Day: 1}, "2026-11-22T18:00:00Z", "2026-11-24T00:00:05+08:00"},
+		{"so does that of everybody", service, mass.All, mass.Counts{AllDay: 1, AllMonth: 1}, "2026-11-22T12:00:00+08:00", "2026-11-23T00:00:05+08:00"},
+		{"the fourth of a month opens with the next month", service, mass.All, mass.Counts{AllDay: 1, AllMonth: 4}, "2026-11-22T12:00:00+08:00", "2026-12-01T00:00:05+08:00"},
+		{"a tag's cap, too", service, mass.Tag, mass.Counts{TagMonth: 4}, "2026-12-02T12:00:00+08:00", "2027-01-01T00:00:05+08:00"},
+		{"on the last day of a month tomorrow has no counts", service, mass.List, mass.Counts{AllMonth: 4}, "2026-11-30T23:00:00+08:00", "2026-12-01T00:00:05+08:00"},
+		{"what is never allowed never opens", mass.Caps{}, mass.Tag, mass.Counts{}, "2026-12-02T12:00:00+08:00", ""},
+	} {
+		t.Run(c.claim, func(t *testing.T) {
+			got := mass.Opens(c.caps, c.scope, c.counts, parse(t, c.at))
+			if c.end == "" && !got.IsZero() || c.end != "" && !got.Equal(parse(t, c.end)) {
+				t.Errorf("got %v, want %q", got, c.end)
+			}
+		})
+	}
+}
+
 // Over a month of any sends, none goes beyond a cap, whatever the caps are; a refund makes room again.
 func TestNoSendGoesBeyondACap(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

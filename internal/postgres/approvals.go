@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/hongyan-dispatch/hongyan/internal/mass"
 	"github.com/hongyan-dispatch/hongyan/message"
 )
 
@@ -125,7 +126,7 @@ func approvalOf(row pgx.CollectableRow) (Approval, error) {
 
 // Approve takes an approval into state approving, before its message is enqueued; false: it is refused or done. An
 // approval that was cut short may be approved again as long as its message's key is surely remembered: later it would be
-// sent twice.
+// sent twice. See [Store.ApprovedAs].
 func (s *Store) Approve(ctx context.Context, id message.ID, by string) (bool, error) {
 	tag, err := s.pool.Exec(ctx, `
 		UPDATE approval SET state = 'approving', decided_by = $2, decided_at = coalesce(decided_at, now())
@@ -136,17 +137,62 @@ func (s *Store) Approve(ctx context.Context, id message.ID, by string) (bool, er
 	return tag.RowsAffected() > 0, nil
 }
 
-// Approved notes what an approved message became.
+// Approved notes what an approved message became. That holds whatever was noted before: it is accepted.
 func (s *Store) Approved(ctx context.Context, id message.ID, messages []message.ID) error {
 	ids := make([][16]byte, len(messages))
 	for i, m := range messages {
 		ids[i] = m
 	}
-	_, err := s.pool.Exec(ctx, `UPDATE approval SET state = 'approved', messages = $2::uuid[] WHERE id = $1 AND state = 'approving'`, [16]byte(id), ids)
+	_, err := s.pool.Exec(ctx, `UPDATE approval SET state = 'approved', messages = $2::uuid[] WHERE id = $1`, [16]byte(id), ids)
 	if err != nil {
 		return fmt.Errorf("note approval of %s: %w", id, err)
 	}
 	return nil
+}
+
+// ApprovedAs finds what an approval's message became under the key that it was enqueued with: itself, or the parts of its
+// list. None: it was never accepted, or is older than the retention.
+func (s *Store) ApprovedAs(ctx context.Context, a Approval, key string) ([]message.ID, error) {
+	ids, err := s.approvedAs(ctx, a, key)
+	if err != nil {
+		return nil, fmt.Errorf("find what %s became: %w", a.ID, err)
+	}
+	return ids, nil
+}
+
+// clocksApart bounds how far the clocks of our machines stand apart.
+const clocksApart = time.Hour
+
+func (s *Store) approvedAs(ctx context.Context, a Approval, key string) ([]message.ID, error) {
+	first, lists := *a.Message, mass.Split(a.Message.List)
+	if len(lists) > 1 {
+		first.List = lists[0]
+	}
+	var id [16]byte
+	err := s.pool.QueryRow(ctx, `
+		SELECT b.id FROM message_body b JOIN message m ON m.id = b.id JOIN account a ON a.id = m.account
+		WHERE b.recipient = $1 AND b.key = $2 AND b.id >= $3 AND a.name = $4 AND m.kind = 'mass' ORDER BY b.id LIMIT 1`,
+		first.Recipient(), key, [16]byte(message.FirstID(a.Asked.Add(-clocksApart))), a.Account).Scan(&id)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	st, err := s.status(ctx, id)
+	if err != nil || st.Message.Hash() != first.Hash() { // of another message, that was quicker with the key
+		return nil, err
+	}
+	ids := []message.ID{id}
+	if len(lists) < 2 {
+		return ids, nil
+	}
+	sizes := []string{first.Recipient(), (&message.Message{Kind: message.Mass, List: lists[len(lists)-1]}).Recipient()} // there are no others
+	rows, err := s.pool.Query(ctx, `SELECT id FROM message_body WHERE recipient = ANY ($2) AND id > $1 AND parent = $1 ORDER BY id`, id, sizes)
+	if err != nil {
+		return nil, err
+	}
+	_, err = pgx.ForEachRow(rows, []any{&id}, func() error { ids = append(ids, id); return nil })
+	return ids, err
 }
 
 // NotApproved takes an approval back to waiting, whose message turned out to be one that cannot be enqueued.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/hongyan-dispatch/hongyan/internal/campaign"
 	"github.com/hongyan-dispatch/hongyan/message"
@@ -20,6 +21,9 @@ var ErrNoCampaign = errors.New("no such campaign")
 
 // ErrManyCampaigns says that several campaigns have this name.
 var ErrManyCampaigns = errors.New("several campaigns have this name: give the id of one")
+
+// ErrNameTaken says that a campaign that has not ended has the name.
+var ErrNameTaken = errors.New("a campaign that has not ended has this name")
 
 // ErrNoAudience says that a campaign has no audience that is ready.
 var ErrNoAudience = errors.New("the campaign has no audience that is ready")
@@ -41,7 +45,7 @@ type Campaign struct {
 }
 
 // CreateCampaign writes a campaign down as a draft. Its audience comes later. The id is the caller's, so that the
-// call may be repeated.
+// call may be repeated. The error wraps [ErrNameTaken] where another has the name that has not ended.
 func (s *Store) CreateCampaign(ctx context.Context, spec *campaign.Spec, id message.ID) error {
 	account, err := s.accountID(ctx, spec.Account)
 	if err != nil {
@@ -56,9 +60,17 @@ func (s *Store) CreateCampaign(ctx context.Context, spec *campaign.Spec, id mess
 		"id": [16]byte(id), "name": spec.Name, "account": account, "kind": string(spec.Kind), "spec": text,
 	})
 	if err != nil {
-		return fmt.Errorf("create campaign: %w", err)
+		return fmt.Errorf("create campaign: %w", nameTaken(err))
 	}
 	return nil
+}
+
+// nameTaken is ErrNameTaken where the index of living campaigns' names has refused a row.
+func nameTaken(err error) error {
+	if refused, ok := errors.AsType[*pgconn.PgError](err); ok && refused.ConstraintName == "campaign_alive_name" {
+		return ErrNameTaken
+	}
+	return err
 }
 
 // campaignColumns are those that scanCampaign reads, of alias c.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,17 +17,17 @@ import (
 	"github.com/hongyan-dispatch/hongyan/message"
 )
 
-// draft writes a campaign down.
+// draft writes a campaign down, under a name of its own.
 func (b *bundle) draft(change func(*campaign.Spec)) message.ID {
 	b.Helper()
+	id := message.NewID(time.Now())
 	spec := &campaign.Spec{
-		Name: "double-eleven", Account: "shop", Kind: message.Template, Lane: message.Bulk,
+		Name: "double-eleven " + id.String(), Account: "shop", Kind: message.Template, Lane: message.Bulk,
 		Body: json.RawMessage(`{"template_id":"T1","data":{"thing1":{"value":"{{.name}}"}}}`),
 	}
 	if change != nil {
 		change(spec)
 	}
-	id := message.NewID(time.Now())
 	for range 2 { // a repeated call changes nothing
 		if err := b.store.CreateCampaign(b.ctx, spec, id); err != nil {
 			b.Fatal(err)
@@ -89,12 +90,21 @@ func (b *bundle) wantCampaign(id message.ID, state campaign.State, reason string
 
 func TestCampaignsAreWrittenAndFound(t *testing.T) {
 	b := setup(t)
-	first := b.draft(nil)
-	second := b.draft(func(s *campaign.Spec) { s.Pace, s.Labels = 20, map[string]string{"season": "11"} })
-	other := b.draft(func(s *campaign.Spec) { s.Name, s.Account = "other", "club" })
-	if _, err := b.store.Campaign(b.ctx, "double-eleven"); !errors.Is(err, ErrManyCampaigns) || !strings.Contains(err.Error(), first.String()) {
-		t.Errorf("two of a name: %v", err)
+	named := func(name string) func(*campaign.Spec) { return func(s *campaign.Spec) { s.Name = name } }
+	first := b.draft(named("double-eleven"))
+	taken := &campaign.Spec{Name: "double-eleven", Account: "club", Kind: message.Template, Body: json.RawMessage(`{}`)}
+	if err := b.store.CreateCampaign(b.ctx, taken, message.NewID(time.Now())); !errors.Is(err, ErrNameTaken) {
+		t.Errorf("a second one of a name: %v", err)
 	}
+	_, err := b.store.FailCampaign(b.ctx, first, "for another")
+	b.ok(err)
+	second := b.draft(func(s *campaign.Spec) {
+		s.Name, s.Pace, s.Labels = "double-eleven", 20, map[string]string{"season": "11"}
+	})
+	if got, err := b.store.Campaign(b.ctx, "double-eleven"); err != nil || got.ID != second {
+		t.Errorf("one of two has not ended: %s, %v, want %s", got.ID, err, second)
+	}
+	other := b.draft(func(s *campaign.Spec) { s.Name, s.Account = "other", "club" })
 	if got, err := b.store.Campaign(b.ctx, "other"); err != nil || got.ID != other {
 		t.Errorf("by name: %s, %v, want %s", got.ID, err, other)
 	}
@@ -108,11 +118,6 @@ func TestCampaignsAreWrittenAndFound(t *testing.T) {
 	}
 	if _, err := b.store.Campaign(b.ctx, "none"); !errors.Is(err, ErrNoCampaign) {
 		t.Errorf("a name that is not there: %v", err)
-	}
-	_, err = b.store.FailCampaign(b.ctx, first, "for another")
-	b.ok(err)
-	if got, err := b.store.Campaign(b.ctx, "double-eleven"); err != nil || got.ID != second {
-		t.Errorf("one of two has not ended: %s, %v, want %s", got.ID, err, second)
 	}
 	for _, tc := range []struct {
 		filter CampaignFilter
@@ -131,6 +136,35 @@ func TestCampaignsAreWrittenAndFound(t *testing.T) {
 		if err != nil || !slices.Equal(ids, tc.want) {
 			t.Errorf("%+v: %v, %v, want %v", tc.filter, ids, err, tc.want)
 		}
+	}
+	_, err = b.store.FailCampaign(b.ctx, second, "for another")
+	b.ok(err)
+	if _, err := b.store.Campaign(b.ctx, "double-eleven"); !errors.Is(err, ErrManyCampaigns) || !strings.Contains(err.Error(), first.String()) {
+		t.Errorf("two of a name that have ended: %v", err)
+	}
+}
+
+// Whoever creates a campaign at the same moment under the same name, one gets it.
+func TestANameIsTakenOnce(t *testing.T) {
+	b := setup(t)
+	var made, taken atomic.Int32
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			spec := &campaign.Spec{Name: "double-eleven", Account: "shop", Kind: message.Template, Body: json.RawMessage(`{}`)}
+			switch err := b.store.CreateCampaign(b.ctx, spec, message.NewID(time.Now())); {
+			case err == nil:
+				made.Add(1)
+			case errors.Is(err, ErrNameTaken):
+				taken.Add(1)
+			default:
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if made.Load() != 1 || taken.Load() != 7 {
+		t.Errorf("%d were created and %d told that the name is taken, want 1 and 7", made.Load(), taken.Load())
 	}
 }
 
@@ -212,10 +246,10 @@ func TestATickFiresOnce(t *testing.T) {
 	if state, err := b.store.StartCampaign(b.ctx, id, tick.Add(-time.Minute), tick); err != nil || state != campaign.Scheduled {
 		t.Fatalf("start: %s, %v", state, err)
 	}
-	if due, err := b.store.DueCampaigns(b.ctx, tick.Add(-time.Second)); err != nil || len(due) > 0 {
+	if due, err := b.store.DueCampaigns(b.ctx, tick.Add(-time.Second), DueFilter{}); err != nil || len(due) > 0 {
 		t.Fatalf("due before its tick: %v, %v", due, err)
 	}
-	due, err := b.store.DueCampaigns(b.ctx, tick)
+	due, err := b.store.DueCampaigns(b.ctx, tick, DueFilter{})
 	if err != nil || len(due) != 1 || due[0].ID != id {
 		t.Fatalf("due at its tick: %v, %v", due, err)
 	}
@@ -275,7 +309,7 @@ func TestFiveSchedulersFireAHundredTicksOnce(t *testing.T) {
 		return time.Time{}
 	}
 	schedule := func(now time.Time, dies func() bool) error {
-		due, err := b.store.DueCampaigns(b.ctx, now)
+		due, err := b.store.DueCampaigns(b.ctx, now, DueFilter{})
 		if err != nil {
 			return err
 		}

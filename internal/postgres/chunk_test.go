@@ -61,6 +61,13 @@ func (b *bundle) ok(err error) {
 	}
 }
 
+func (b *bundle) settleChunks(f OpenFiring) (closed int) {
+	b.Helper()
+	closed, err := b.store.SettleChunks(b.ctx, f, 10)
+	b.ok(err)
+	return closed
+}
+
 // chunkStates are the states of a firing's chunks, in order.
 func (b *bundle) chunkStates(f OpenFiring) string {
 	b.Helper()
@@ -165,13 +172,13 @@ func TestTheNextRunFindsWhatTheLastHasDone(t *testing.T) {
 
 	// One is parked: the chunk, and so the firing, is not done.
 	o := b.open(id)
-	b.ok(b.store.SettleChunks(b.ctx, o, 10))
+	b.settleChunks(o)
 	if ended, err := b.store.EndFiring(b.ctx, o); ended || err != nil || b.chunkStates(o) != "settling" {
 		t.Fatalf("with a parked message: ended %v, %v, chunks %s", ended, err, b.chunkStates(o))
 	}
 	_, err := b.store.Cancel(b.ctx, parked.ID)
 	b.ok(err)
-	b.ok(b.store.SettleChunks(b.ctx, o, 10))
+	b.settleChunks(o)
 	if ended, err := b.store.EndFiring(b.ctx, o); !ended || err != nil {
 		t.Fatalf("with none: ended %v, %v, chunks %s", ended, err, b.chunkStates(o))
 	}
@@ -196,7 +203,7 @@ func TestACancelledCampaignEndsWhatIsParked(t *testing.T) {
 	_, err := b.store.MoveCampaign(b.ctx, id, campaign.Cancel, "")
 	b.ok(err)
 	o := b.open(id)
-	b.ok(b.store.SettleChunks(b.ctx, o, 10))
+	b.settleChunks(o)
 	if ended, err := b.store.EndFiring(b.ctx, o); !ended || err != nil {
 		t.Fatalf("ended %v, %v", ended, err)
 	}
@@ -207,6 +214,44 @@ func TestACancelledCampaignEndsWhatIsParked(t *testing.T) {
 		t.Errorf("%d messages are parked, want the other one", n)
 	}
 	b.wantCampaign(id, campaign.Cancelled, "")
+}
+
+func TestACancelEndsWhatNobodyHasBegunWith(t *testing.T) {
+	b := setup(t)
+	c := b.committer(CommitterOptions{})
+	id, _ := b.started(2300, func(s *campaign.Spec) { s.Labels = map[string]string{"season": "11"} })
+	run := b.take(b.queue(id, 1)[0])
+	first := letter(run, b.recipients(run)[0])
+	b.settle(c, first, b.claim(c, first, message.ID{}), sent(1), Effects{})
+	b.ok(b.store.GiveBackChunk(b.ctx, run))
+	_, err := b.store.MoveCampaign(b.ctx, id, campaign.Cancel, "")
+	b.ok(err)
+	o := b.open(id)
+	for _, want := range []int{3, 2, 0} {
+		if n, err := b.store.CancelWaiting(b.ctx, o, 3); n != want || err != nil {
+			t.Fatalf("%d chunks were cancelled, %v, want %d", n, err, want)
+		}
+	}
+	if states := b.chunkStates(o); states != "settling done done done done" {
+		t.Errorf("chunks are %s, want the one that was begun to be counted", states)
+	}
+	if stale := b.take(QueuedChunk{Firing: o.ID, No: 1}); stale != nil {
+		t.Error("a cancelled chunk has another run")
+	}
+	late := letter(run, Recipient{N: 2, OpenID: "oAudience0000000000000000002"}) // of a worker that had fallen silent
+	if claim := b.claim(c, late, message.ID{}); claim.OK {
+		t.Error("a cancelled message is claimed")
+	}
+	b.settleChunks(o)
+	if ended, err := b.store.EndFiring(b.ctx, o); !ended || err != nil {
+		t.Fatalf("ended %v, %v", ended, err)
+	}
+	b.wantProgress(id, 0, Tally{"sent": 1, "cancelled cancelled": 2299})
+	got := b.strings(`SELECT DISTINCT format('%s %s %s', o.status, o.reason, o.labels) FROM outcomes o JOIN event e ON e.message_id = o.id
+		WHERE campaign_id = $1 AND status = 'cancelled' AND recipient LIKE 'oAudience%' AND e.state = 'cancelled' AND sent_at IS NULL AND finished_at > accepted_at`, [16]byte(id))
+	if n := b.count(`SELECT count(*) FROM outcomes WHERE status = 'cancelled'`); n != 2299 || !slices.Equal(got, []string{`cancelled cancelled {"season": "11"}`}) {
+		t.Errorf("%d messages are cancelled, such as %q", n, got)
+	}
 }
 
 func TestQueuedChunksThatAreLostComeBack(t *testing.T) {
@@ -324,7 +369,7 @@ func TestACancelEndsWhatIsOnItsWayToAWorker(t *testing.T) {
 	}
 	_, err := b.store.MoveCampaign(b.ctx, id, campaign.Cancel, "")
 	b.ok(err)
-	b.ok(b.store.SettleChunks(b.ctx, b.open(id), 10))
+	b.settleChunks(b.open(id))
 	for _, m := range letters {
 		b.wantState(m.ID, outcome.Cancelled, outcome.ReasonCancelled)
 	}

@@ -33,6 +33,13 @@ const (
 // with it may be good.
 func RefusedRow(err error) bool { return failureOf(err) == failureRow }
 
+// MaybeWritten says whether what a call was to write may be there though it failed: its answer was lost. It is not where the
+// database refused it, or was never asked.
+func MaybeWritten(err error) bool {
+	_, away := errors.AsType[*pgconn.ConnectError](err)
+	return failureOf(err) == failureUnknown && !away && !pgconn.SafeToRetry(err)
+}
+
 func sqlState(err error) string {
 	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return pgErr.Code

@@ -15,24 +15,29 @@ import (
 // An OpenFiring is a firing that has not ended, as its feeder sees it.
 type OpenFiring struct {
 	Firing
-	Of     Campaign
-	Busy   int  // chunks that are queued or running; of a mass send, those whose message has not ended
-	Canary bool // only its first chunk may go
+	Of     Campaign // failed, too, where this firing alone cannot go on
+	Busy   int      // chunks that are queued or running; of a mass send, those whose message has not ended
+	Canary bool     // only its first chunk may go
 }
 
 // OpenFirings lists the firings that have not ended, the oldest first.
 func (s *Store) OpenFirings(ctx context.Context) ([]OpenFiring, error) {
 	rows, err := s.pool.Query(ctx, `
 		SELECT `+campaignColumns+`, f.id, f.tick, f.audience, f.started_at, f.total, f.canary,
-			(SELECT count(*) FROM chunk k WHERE k.firing = f.id AND k.state IN ('queued', 'running', 'settling') AND (k.state <> 'settling' OR c.kind = 'mass'))
+			(SELECT count(*) FROM chunk k WHERE k.firing = f.id AND k.state IN ('queued', 'running', 'settling') AND (k.state <> 'settling' OR c.kind = 'mass')),
+			f.refused <> ''
 		FROM firing f JOIN campaign c ON c.id = f.campaign WHERE f.ended_at IS NULL ORDER BY f.id`)
 	if err != nil {
 		return nil, fmt.Errorf("read open firings: %w", err)
 	}
 	of := s.scanCampaign(ctx)
 	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (o OpenFiring, err error) {
-		if o.Of, err = of(leading{row, []any{&o.ID, &o.Tick, &o.Audience, &o.StartedAt, &o.Total, &o.Canary, &o.Busy}}); err != nil {
+		var refused bool
+		if o.Of, err = of(leading{row, []any{&o.ID, &o.Tick, &o.Audience, &o.StartedAt, &o.Total, &o.Canary, &o.Busy, &refused}}); err != nil {
 			return o, err
+		}
+		if refused && !o.Of.State.Ended() {
+			o.Of.State = campaign.Failed
 		}
 		o.Campaign = o.Of.ID
 		o.Canary = o.Canary && !o.Of.State.Ended() // to be settled, all of it
@@ -151,44 +156,48 @@ func (s *Store) FreeChunks(ctx context.Context, f OpenFiring) (freed int, err er
 }
 
 // SettleChunks closes chunks of a firing, at most limit, whose recipients are all messages that have ended, and
-// counts them. Where the campaign was cancelled, what nobody has claimed ends so.
-func (s *Store) SettleChunks(ctx context.Context, f OpenFiring, limit int) error {
+// counts them. Where the campaign was cancelled, what nobody has claimed ends so. It says how many chunks it closed.
+func (s *Store) SettleChunks(ctx context.Context, f OpenFiring, limit int) (closed int, err error) {
 	rows, err := s.pool.Query(ctx, `SELECT no, fence, first, last FROM chunk
 		WHERE firing = $1 AND state IN ('queued', 'running', 'settling') AND state = 'settling' ORDER BY until LIMIT $2`, f.ID, limit)
 	if err != nil {
-		return fmt.Errorf("settle chunks: %w", err)
+		return 0, fmt.Errorf("settle chunks: %w", err)
 	}
 	chunks, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (Chunk, error) {
 		c := Chunk{Firing: f.ID, StartedAt: f.StartedAt}
 		return c, row.Scan(&c.No, &c.Fence, &c.First, &c.Last)
 	})
 	if err != nil {
-		return fmt.Errorf("settle chunks: %w", err)
+		return 0, fmt.Errorf("settle chunks: %w", err)
 	}
 	for _, c := range chunks {
-		if err := s.settleChunk(ctx, c, f.Of.State.Ended()); err != nil {
-			return fmt.Errorf("settle chunk %d of firing %d: %w", c.No, c.Firing, err)
+		done, err := s.settleChunk(ctx, c, f.Of.State.Ended())
+		if err != nil {
+			return closed, fmt.Errorf("settle chunk %d of firing %d: %w", c.No, c.Firing, err)
+		}
+		if done {
+			closed++
 		}
 	}
-	return nil
+	return closed, nil
 }
 
-func (s *Store) settleChunk(ctx context.Context, c Chunk, cancelled bool) error {
+func (s *Store) settleChunk(ctx context.Context, c Chunk, cancelled bool) (done bool, err error) {
 	if cancelled {
 		if err := s.cancelUnclaimed(ctx, c); err != nil {
-			return err
+			return false, err
 		}
 	}
 	tally, live, err := s.tally(ctx, c)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if live > 0 { // to the end of the line
 		_, err = s.pool.Exec(ctx, `UPDATE chunk SET until = now(), tally = $3 WHERE firing = $1 AND no = $2 AND state = 'settling'`, c.Firing, c.No, tally)
-		return err
+		return false, err
 	}
 	_, err = s.pool.Exec(ctx, `UPDATE chunk SET state = 'done', tally = $3 WHERE firing = $1 AND no = $2 AND state = 'settling'`, c.Firing, c.No, tally)
-	return err
+	return err == nil, err
 }
 
 // cancelUnclaimed ends those of the chunk's messages that nobody has claimed: what is parked, and what was released and
@@ -256,17 +265,19 @@ func (s *Store) EndFiring(ctx context.Context, f OpenFiring) (ended bool, err er
 			return nil
 		}
 		var open, again bool
-		err = tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM firing WHERE campaign = c.id AND ended_at IS NULL), c.next_tick IS NOT NULL FROM campaign c WHERE c.id = $1`,
-			[16]byte(f.Campaign)).Scan(&open, &again)
+		var refused string
+		err = tx.QueryRow(ctx, `
+			SELECT EXISTS (SELECT FROM firing WHERE campaign = c.id AND ended_at IS NULL), c.next_tick IS NOT NULL, f.refused
+			FROM firing f JOIN campaign c ON c.id = f.campaign WHERE f.id = $1`, f.ID).Scan(&open, &again, &refused)
 		switch {
 		case err != nil || open:
 			return err
 		case again && state == campaign.Paused:
 			return nil
 		case again:
-			return setCampaign(ctx, tx, f.Campaign, campaign.Scheduled, "")
+			return setCampaign(ctx, tx, f.Campaign, campaign.Scheduled, refused)
 		}
-		return setCampaign(ctx, tx, f.Campaign, campaign.Done, "")
+		return setCampaign(ctx, tx, f.Campaign, campaign.Done, refused)
 	})
 	if err != nil {
 		return false, fmt.Errorf("end firing %d: %w", f.ID, err)

@@ -165,10 +165,45 @@ func cut(ctx context.Context, tx pgx.Tx, f Firing, canary int32) error {
 	return err
 }
 
-// DueCampaigns lists campaigns whose next tick has come and which may fire. A paused one waits; its catch-up policy
-// decides when it is resumed.
-func (s *Store) DueCampaigns(ctx context.Context, now time.Time) ([]Campaign, error) {
-	return s.campaigns(ctx, `WHERE c.next_tick <= $1 AND c.state IN ('scheduled', 'running', 'throttled', 'parked') ORDER BY c.next_tick LIMIT 100`, now)
+// DueAtOnce is how many campaigns one look at those that are due shows.
+const DueAtOnce = 100
+
+// A DueFilter says which due campaigns are meant; the zero value means all.
+type DueFilter struct {
+	Pulled bool         // only those whose audience workers fetch
+	Behind []message.ID // these come last, in this order
+}
+
+// mayFire are the states of campaigns that fire at their next tick.
+const mayFire = `('scheduled', 'running', 'throttled', 'parked')`
+
+// DueCampaigns lists campaigns whose next tick has come and which may fire, [DueAtOnce] at most. A paused one waits; its
+// catch-up policy decides when it is resumed.
+func (s *Store) DueCampaigns(ctx context.Context, now time.Time, f DueFilter) ([]Campaign, error) {
+	behind := make([][16]byte, len(f.Behind))
+	for i, id := range f.Behind {
+		behind[i] = id
+	}
+	return s.campaigns(ctx, `WHERE c.next_tick <= $1 AND c.state IN `+mayFire+` AND (NOT $2 OR c.spec -> 'audience' ->> 'kind' IN ('tag', 'followers', 'sql'))
+		ORDER BY coalesce(array_position($3::uuid[], c.id), 0), c.next_tick LIMIT $4`, now, f.Pulled, behind, DueAtOnce)
+}
+
+// MayFire says which of these campaigns fire at their next tick: they are no drafts, not paused, and not at their end.
+func (s *Store) MayFire(ctx context.Context, ids []message.ID) (map[message.ID]bool, error) {
+	list := make([][16]byte, len(ids))
+	for i, id := range ids {
+		list[i] = id
+	}
+	rows, err := s.pool.Query(ctx, `SELECT id FROM campaign WHERE id = ANY ($1) AND state IN `+mayFire, list)
+	may := make(map[message.ID]bool, len(ids))
+	if err == nil {
+		var id [16]byte
+		_, err = pgx.ForEachRow(rows, []any{&id}, func() error { may[id] = true; return nil })
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read states of campaigns: %w", err)
+	}
+	return may, nil
 }
 
 // Ticked says that the schedule was followed up to last, and when it goes on (zero: never). It takes effect only where

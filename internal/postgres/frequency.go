@@ -17,8 +17,9 @@ type CampaignSend struct {
 	Content string    // where it was asked for
 }
 
-// longFiring is how much older than its sending a message's id may be: a firing's messages are all of its start.
-const longFiring = 14 * 24 * time.Hour
+// cappedFor is more than the longest time over which a frequency cap counts, a week. So long the messages of a firing
+// that has ended are kept, whatever the retention.
+const cappedFor = 8 * 24 * time.Hour
 
 // CampaignSends lists what campaigns have sent to these users of an account since a time. What was claimed and may
 // still be sent counts.
@@ -27,13 +28,21 @@ func (s *Store) CampaignSends(ctx context.Context, account string, users []messa
 	if err != nil {
 		return nil, err
 	}
+	// A message's id is of its firing's start, however much later it is sent.
+	var first time.Time
+	err = s.pool.QueryRow(ctx, `
+		SELECT least(min(f.started_at), now()) FROM firing f JOIN campaign c ON c.id = f.campaign
+		WHERE c.account = $1 AND (f.ended_at IS NULL OR f.ended_at >= $2)`, id, since).Scan(&first)
+	if err != nil {
+		return nil, fmt.Errorf("read what users got: %w", err)
+	}
 	rows, err := s.pool.Query(ctx, `
 		SELECT b.recipient, m.intent_at, CASE WHEN @content::bool THEN b.content ELSE '' END
 		FROM message_body b JOIN message m ON m.id = b.id
 		WHERE b.recipient = ANY (@users::text[]) AND b.id >= @from::uuid AND m.id >= @from::uuid
 			AND m.account = @account AND m.firing > 0 AND m.claim > 0 AND m.intent_at >= @since
 			AND m.state IN ('accepted', 'parked', 'sending', 'sent', 'unknown')`, pgx.NamedArgs{
-		"content": content, "users": users, "from": [16]byte(message.FirstID(since.Add(-longFiring))), "account": id, "since": since,
+		"content": content, "users": users, "from": [16]byte(message.FirstID(first)), "account": id, "since": since,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read what users got: %w", err)

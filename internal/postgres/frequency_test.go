@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hongyan-dispatch/hongyan/internal/campaign"
 	"github.com/hongyan-dispatch/hongyan/message"
 	"github.com/hongyan-dispatch/hongyan/outcome"
 )
@@ -63,6 +64,37 @@ func TestWhatCampaignsHaveSentToAUser(t *testing.T) {
 			t.Errorf("%s: %v, %v", name, got, err)
 		}
 	}
+}
+
+// A campaign may take weeks: what it sends today is under an id of the day on which it began.
+func TestWhatALongCampaignHasSentCounts(t *testing.T) {
+	b := setup(t)
+	c := b.committer(CommitterOptions{})
+	id, f := b.started(2, nil)
+	_, err := b.store.pool.Exec(b.ctx, `UPDATE firing SET started_at = started_at - interval '60 days' WHERE id = $1`, f.ID)
+	b.ok(err)
+	run := b.take(b.queue(id, 1)[0])
+	list := b.recipients(run)
+	monday := campaign.FrequencyCap{Messages: 1, Per: "week"}.Since(time.Now())
+	for _, r := range list {
+		m := letter(run, r)
+		b.settle(c, m, b.claim(c, m, message.ID{}), sent(1), Effects{})
+	}
+	_, err = b.store.pool.Exec(b.ctx, `UPDATE message SET intent_at = $1 WHERE n = 2`, monday.Add(-time.Second))
+	b.ok(err)
+	check := func(when string) {
+		t.Helper()
+		got, err := b.store.CampaignSends(b.ctx, "shop", []message.OpenID{list[0].OpenID, list[1].OpenID}, monday, false)
+		if err != nil || len(got) != 1 || got[0].To != list[0].OpenID {
+			t.Errorf("%s: sent this week are %+v, %v, want the one to %s", when, got, err, list[0].OpenID)
+		}
+	}
+	check("while it goes on")
+	o := b.open(id)
+	b.ok(b.store.EndChunk(b.ctx, run, Tally{"sent": 2}))
+	_, err = b.store.EndFiring(b.ctx, o)
+	b.ok(err)
+	check("when it has ended")
 }
 
 func TestWhatAPausedCampaignHasParkedStays(t *testing.T) {

@@ -18,9 +18,10 @@ const ImportBlock = 50_000
 type Import struct {
 	Audience Audience // as its row is
 
-	store      *Store
-	account    int32
-	template   string // whose refusals count too
+	store    *Store
+	account  int32
+	template string // whose refusals count too
+	// A fetch has neither sieve: in its memory nothing grows with the audience.
 	seen       *sieve // of the audience, by n
 	suppressed *sieve
 }
@@ -47,8 +48,9 @@ func (d Dropped) Reason() string {
 	return fmt.Sprintf("suppressed: the user refuses such messages (WeChat's %d)", d.ErrCode)
 }
 
-// NewImport goes on with an audience of the campaign that is being imported.
-func (s *Store) NewImport(ctx context.Context, c Campaign, a Audience) (*Import, error) {
+// NewFetch goes on with an audience of the campaign that a worker fetches. Whoever is in it twice is dropped when it is
+// finished, by Postgres; memory is bounded, whatever its size.
+func (s *Store) NewFetch(ctx context.Context, c Campaign, a Audience) (*Import, error) {
 	account, err := s.accountID(ctx, c.Account)
 	if err != nil {
 		return nil, fmt.Errorf("begin import: %w", err)
@@ -57,7 +59,16 @@ func (s *Store) NewImport(ctx context.Context, c Campaign, a Audience) (*Import,
 		TemplateID string `json:"template_id"`
 	}
 	_ = json.Unmarshal(c.Spec.Body, &body) // a body without one has none
-	i := &Import{Audience: a, store: s, account: account, template: body.TemplateID, seen: newSieve(), suppressed: newSieve()}
+	return &Import{Audience: a, store: s, account: account, template: body.TemplateID}, nil
+}
+
+// NewImport goes on with an audience of the campaign that is being imported. It says at once who is in it twice, with
+// which line, for 8 bytes a recipient.
+func (s *Store) NewImport(ctx context.Context, c Campaign, a Audience) (*Import, error) {
+	i, err := s.NewFetch(ctx, c, a)
+	if err != nil {
+		return nil, err
+	}
 	err = s.inTx(ctx, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, `SET LOCAL statement_timeout = 0`); err != nil {
 			return err
@@ -65,7 +76,7 @@ func (s *Store) NewImport(ctx context.Context, c Campaign, a Audience) (*Import,
 		i.seen, i.suppressed = newSieve(), newSieve()
 		err := fillSieve(ctx, tx, i.seen, `SELECT openid, n FROM recipient WHERE audience = $1`, a.ID)
 		if err == nil {
-			err = fillSieve(ctx, tx, i.suppressed, `SELECT openid, 1 FROM suppression WHERE account = $1 AND template_id IN ('', $2) AND active`, account, i.template)
+			err = fillSieve(ctx, tx, i.suppressed, `SELECT openid, 1 FROM suppression WHERE account = $1 AND template_id IN ('', $2) AND active`, i.account, i.template)
 		}
 		return err
 	})
@@ -130,8 +141,11 @@ func (i *Import) sort(block []Newcomer, earlier map[int32]message.OpenID, refuse
 	var found []int32
 newcomers:
 	for _, r := range block {
-		tag := i.seen.tag(r.OpenID)
-		found = i.seen.find(found[:0], tag)
+		var tag uint32
+		if i.seen != nil {
+			tag = i.seen.tag(r.OpenID)
+			found = i.seen.find(found[:0], tag)
+		}
 		for _, n := range found {
 			if n <= total && earlier[n] == r.OpenID || n > total && keep[n-total-1].OpenID == r.OpenID {
 				dropped = append(dropped, Dropped{Newcomer: r, Of: n})
@@ -143,13 +157,18 @@ newcomers:
 			continue
 		}
 		keep = append(keep, r)
-		i.seen.add(tag, total+int32(len(keep)))
+		if i.seen != nil {
+			i.seen.add(tag, total+int32(len(keep)))
+		}
 	}
 	return keep, dropped
 }
 
 // earlier reads the recipients who may be the same as somebody in the block.
 func (i *Import) earlier(ctx context.Context, block []Newcomer) (map[int32]message.OpenID, error) {
+	if i.seen == nil {
+		return nil, nil
+	}
 	var ns []int32
 	for _, r := range block {
 		ns = i.seen.find(ns, i.seen.tag(r.OpenID))
@@ -175,9 +194,12 @@ func (i *Import) refused(ctx context.Context, block []Newcomer) (map[message.Ope
 	var users []string
 	var found []int32
 	for _, r := range block {
-		if found = i.suppressed.find(found[:0], i.suppressed.tag(r.OpenID)); len(found) > 0 {
-			users = append(users, string(r.OpenID))
+		if i.suppressed != nil {
+			if found = i.suppressed.find(found[:0], i.suppressed.tag(r.OpenID)); len(found) == 0 {
+				continue
+			}
 		}
+		users = append(users, string(r.OpenID))
 	}
 	if len(users) == 0 {
 		return nil, nil
@@ -194,4 +216,54 @@ func (i *Import) refused(ctx context.Context, block []Newcomer) (map[message.Ope
 		return nil, fmt.Errorf("look for suppressed users: %w", err)
 	}
 	return refused, nil
+}
+
+// Finish says that the list is whole. A fetch has found nobody who is in it twice; Postgres does, and drops all but the
+// first. That takes some seconds for each million, and as much room on its disk as the list.
+func (i *Import) Finish(ctx context.Context) error {
+	if i.seen == nil && i.Audience.State == "importing" {
+		if err := i.store.dropDoubles(ctx, &i.Audience); err != nil {
+			return fmt.Errorf("drop duplicates: %w", err)
+		}
+	}
+	return i.store.FinishAudience(ctx, &i.Audience)
+}
+
+// dropDoubles leaves each openid of an audience once. The last rows take the numbers that become free.
+func (s *Store) dropDoubles(ctx context.Context, a *Audience) error {
+	next := *a
+	err := s.inTx(ctx, func(tx pgx.Tx) error {
+		next = *a
+		if _, err := tx.Exec(ctx, `SET LOCAL statement_timeout = 0`); err != nil {
+			return err
+		}
+		tag, err := tx.Exec(ctx, `SELECT FROM audience WHERE id = $1 AND state = 'importing' AND total = $2 FOR UPDATE`, a.ID, a.Total)
+		if err == nil && tag.RowsAffected() == 0 {
+			err = ErrImportMoved
+		}
+		if err != nil {
+			return err
+		}
+		tag, err = tx.Exec(ctx, `
+			DELETE FROM recipient r USING (SELECT n, row_number() OVER (PARTITION BY openid ORDER BY n) AS time FROM recipient WHERE audience = $1) AS d
+			WHERE d.time > 1 AND r.audience = $1 AND r.n = d.n`, a.ID)
+		if err != nil || tag.RowsAffected() == 0 {
+			return err
+		}
+		next.Total, next.Duplicates = a.Total-int32(tag.RowsAffected()), a.Duplicates+int32(tag.RowsAffected())
+		_, err = tx.Exec(ctx, `
+			WITH free AS (
+				SELECT g.n, row_number() OVER (ORDER BY g.n) AS i FROM generate_series(1, $2::int4) AS g (n)
+				WHERE NOT EXISTS (SELECT FROM recipient r WHERE r.audience = $1 AND r.n = g.n)),
+			last AS (SELECT n, row_number() OVER (ORDER BY n) AS i FROM recipient WHERE audience = $1 AND n > $2)
+			UPDATE recipient r SET n = free.n FROM last JOIN free USING (i) WHERE r.audience = $1 AND r.n = last.n`, a.ID, next.Total)
+		if err == nil {
+			_, err = tx.Exec(ctx, `UPDATE audience SET total = $2, duplicates = $3 WHERE id = $1`, a.ID, next.Total, next.Duplicates)
+		}
+		return err
+	})
+	if err == nil {
+		*a = next
+	}
+	return err
 }

@@ -3,8 +3,13 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"time"
 
+	"github.com/jackc/pgx/v5"
+
+	"github.com/hongyan-dispatch/hongyan/internal/campaign"
 	"github.com/hongyan-dispatch/hongyan/message"
+	"github.com/hongyan-dispatch/hongyan/outcome"
 )
 
 // A MassPart is a chunk of a mass send: one message to all of its recipients.
@@ -36,6 +41,33 @@ func (s *Store) PartAccepted(ctx context.Context, c QueuedChunk) error {
 		c.Firing, c.No, c.Run)
 	if err != nil {
 		return fmt.Errorf("note an accepted part: %w", err)
+	}
+	return nil
+}
+
+// RefusePart closes a queued chunk whose message cannot be accepted, and ends what cannot go on for that: the firing, where
+// its campaign has a next tick, or else the campaign.
+func (s *Store) RefusePart(ctx context.Context, f OpenFiring, c QueuedChunk, reason string) error {
+	tally := Tally{TallyKey(outcome.Failed, outcome.Invalid): 1}
+	err := s.inTx(ctx, func(tx pgx.Tx) error {
+		state, err := lockCampaign(ctx, tx, f.Campaign)
+		if err != nil {
+			return err
+		}
+		tag, err := tx.Exec(ctx, `UPDATE chunk SET state = 'done', fence = fence + 1, tally = $4 WHERE firing = $1 AND no = $2 AND fence = $3 AND state = 'queued'`,
+			c.Firing, c.No, c.Run, tally)
+		if err != nil || tag.RowsAffected() == 0 || state.Ended() {
+			return err
+		}
+		tag, err = tx.Exec(ctx, `UPDATE firing f SET refused = $2 FROM campaign c WHERE f.id = $1 AND c.id = f.campaign AND c.next_tick IS NOT NULL`,
+			f.ID, fmt.Sprintf("its firing of %s ended: %s", f.Tick.UTC().Format(time.RFC3339), reason))
+		if err != nil || tag.RowsAffected() > 0 {
+			return err
+		}
+		return setCampaign(ctx, tx, f.Campaign, campaign.Failed, reason)
+	})
+	if err != nil {
+		return fmt.Errorf("refuse a part: %w", err)
 	}
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/hongyan-dispatch/hongyan/internal/campaign"
 	"github.com/hongyan-dispatch/hongyan/message"
@@ -154,7 +155,7 @@ func (s *Store) RetryFailed(ctx context.Context, id message.ID, states, reasons 
 		if err != nil {
 			return err
 		}
-		if state != campaign.Done && state != campaign.Running && state != campaign.Scheduled {
+		if state.Ended() && state != campaign.Done || state == campaign.Draft || state == campaign.Paused {
 			return &campaign.MoveError{Verb: "retry", State: state}
 		}
 		audience, err := audienceOfFailed(ctx, tx, id, states, reasons)
@@ -171,7 +172,7 @@ func (s *Store) RetryFailed(ctx context.Context, id message.ID, states, reasons 
 		return setCampaign(ctx, tx, id, campaign.Running, "")
 	})
 	if err != nil {
-		return f, fmt.Errorf("retry failed: %w", err)
+		return f, fmt.Errorf("retry failed: %w", nameTaken(err))
 	}
 	return f, nil
 }
@@ -186,7 +187,11 @@ func (s *Store) CountFailed(ctx context.Context, id message.ID, states, reasons 
 		if err != nil {
 			return err
 		}
-		return tx.QueryRow(ctx, `SELECT count(*) `+failedRecipients, failedArgs(last, states, reasons)).Scan(&n)
+		from := failedRecipients
+		if last.filtered {
+			from = failedMessages
+		}
+		return tx.QueryRow(ctx, `SELECT count(*) `+from, failedArgs(last, states, reasons)).Scan(&n)
 	})
 	if err == nil && n == 0 {
 		err = ErrNothingToRetry
@@ -197,11 +202,19 @@ func (s *Store) CountFailed(ctx context.Context, id message.ID, states, reasons 
 	return n, nil
 }
 
-func lastFiring(ctx context.Context, tx pgx.Tx, id message.ID) (f Firing, err error) {
+// An endedFiring is a firing whose failed ones are to be tried again.
+type endedFiring struct {
+	Firing
+	filtered bool // one mass message, to users whom only WeChat can list
+}
+
+func lastFiring(ctx context.Context, tx pgx.Tx, id message.ID) (f endedFiring, err error) {
 	f.Campaign = id
 	var open bool
-	err = tx.QueryRow(ctx, `SELECT id, audience, started_at, ended_at IS NULL FROM firing WHERE campaign = $1 ORDER BY id DESC LIMIT 1`, [16]byte(id)).
-		Scan(&f.ID, &f.Audience, &f.StartedAt, &open)
+	err = tx.QueryRow(ctx, `
+		SELECT f.id, f.audience, f.started_at, f.ended_at IS NULL, c.kind = 'mass' AND coalesce(c.spec -> 'audience' ->> 'kind' IN ('tag', 'followers'), false)
+		FROM firing f JOIN campaign c ON c.id = f.campaign WHERE f.campaign = $1 ORDER BY f.id DESC LIMIT 1`, [16]byte(id)).
+		Scan(&f.ID, &f.Audience, &f.StartedAt, &open, &f.filtered)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		err = ErrNothingToRetry
@@ -211,17 +224,24 @@ func lastFiring(ctx context.Context, tx pgx.Tx, id message.ID) (f Firing, err er
 	return f, err
 }
 
-// failedRecipients are the recipients r of messages m that ended so, but for those whose fallback may have arrived.
+// endedSo are the messages m that ended so.
+const endedSo = `
+	m.id >= @from AND m.id <= @to AND m.firing = @firing AND m.state = ANY (@states::text[]::message_state[])
+		AND (cardinality(@reasons::text[]) = 0 OR m.reason = ANY (@reasons::text[]::message_reason[]))`
+
+// failedMessages are these messages themselves, of a firing without recipients of ours.
+const failedMessages = `FROM message m WHERE ` + endedSo
+
+// failedRecipients are the recipients r of such messages, but for those whose fallback may have arrived.
 const failedRecipients = `
 	FROM message m JOIN recipient r ON r.audience = @of AND r.n BETWEEN m.n AND CASE WHEN m.kind = 'mass'
 		THEN (SELECT k.last FROM chunk k WHERE k.firing = @firing AND k.first = m.n) ELSE m.n END
-	WHERE m.id >= @from AND m.id <= @to AND m.firing = @firing AND m.state = ANY (@states::text[]::message_state[])
-		AND (cardinality(@reasons::text[]) = 0 OR m.reason = ANY (@reasons::text[]::message_reason[]))
+	WHERE ` + endedSo + `
 		AND NOT ((SELECT spec -> 'fallback' IS NOT NULL FROM campaign WHERE id = @campaign) AND EXISTS (
 			SELECT FROM message_body b JOIN message i ON i.id = b.id
 			WHERE b.recipient = r.openid AND b.parent = m.id AND b.id >= @from AND i.id >= @from AND i.state NOT IN ('failed', 'skipped', 'expired', 'cancelled')))`
 
-func failedArgs(f Firing, states, reasons []string) pgx.NamedArgs {
+func failedArgs(f endedFiring, states, reasons []string) pgx.NamedArgs {
 	if reasons == nil {
 		reasons = []string{}
 	}
@@ -242,16 +262,23 @@ func audienceOfFailed(ctx context.Context, tx pgx.Tx, id message.ID, states, rea
 	}
 	args := failedArgs(last, states, reasons)
 	args["audience"] = audience
-	tag, err := tx.Exec(ctx, `
-		INSERT INTO recipient (audience, n, openid, vars)
-		SELECT @audience, row_number() OVER (ORDER BY m.id, r.n), r.openid, r.vars `+failedRecipients, args)
+	var n int64
+	if last.filtered {
+		err = tx.QueryRow(ctx, `SELECT count(*) `+failedMessages, args).Scan(&n)
+	} else {
+		var tag pgconn.CommandTag
+		tag, err = tx.Exec(ctx, `
+			INSERT INTO recipient (audience, n, openid, vars)
+			SELECT @audience, row_number() OVER (ORDER BY m.id, r.n), r.openid, r.vars `+failedRecipients, args)
+		n = tag.RowsAffected()
+	}
+	if err == nil && n == 0 {
+		err = ErrNothingToRetry
+	}
 	if err != nil {
 		return 0, err
 	}
-	if tag.RowsAffected() == 0 {
-		return 0, ErrNothingToRetry
-	}
-	_, err = tx.Exec(ctx, `UPDATE audience SET state = 'ready', total = $2 WHERE id = $1`, audience, tag.RowsAffected())
+	_, err = tx.Exec(ctx, `UPDATE audience SET state = 'ready', total = $2 WHERE id = $1`, audience, n)
 	return audience, err
 }
 

@@ -62,7 +62,7 @@ func TestProgressRetryAndExport(t *testing.T) {
 		b.ok(b.store.EndChunk(b.ctx, run, nil))
 	}
 	o := b.open(id)
-	b.ok(b.store.SettleChunks(b.ctx, o, 10))
+	b.settleChunks(o)
 	if ended, err := b.store.EndFiring(b.ctx, o); !ended || err != nil {
 		t.Fatalf("ended %v, %v", ended, err)
 	}
@@ -137,4 +137,25 @@ func TestARetrySparesWhomTheFallbackReached(t *testing.T) {
 	if got := b.strings(`SELECT openid FROM recipient WHERE audience = $1 ORDER BY n`, f.Audience); !slices.Equal(got, []string{"oAudience0000000000000000001", "oAudience0000000000000000002"}) {
 		t.Errorf("the retry goes to %q", got)
 	}
+}
+
+func TestARetryDoesNotTakeANameBack(t *testing.T) {
+	b := setup(t)
+	c := b.committer(CommitterOptions{})
+	named := func(s *campaign.Spec) { s.Name = "double-eleven" }
+	id, _ := b.started(3, named)
+	run := b.sendChunk(c, id)
+	o := b.open(id)
+	b.ok(b.store.EndChunk(b.ctx, run, Tally{"sent": 2, "failed refused_recipient": 1}))
+	_, err := b.store.EndFiring(b.ctx, o)
+	b.ok(err)
+	other := b.draft(named)
+	if _, err := b.store.RetryFailed(b.ctx, id, []string{"failed"}, nil, time.Now()); !errors.Is(err, ErrNameTaken) {
+		t.Errorf("retry of a campaign whose name another has now: %v", err)
+	}
+	b.wantCampaign(id, campaign.Done, "")
+	_, err = b.store.MoveCampaign(b.ctx, other, campaign.Cancel, "")
+	b.ok(err)
+	_, err = b.store.RetryFailed(b.ctx, id, []string{"failed"}, nil, time.Now())
+	b.ok(err)
 }

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,6 +24,7 @@ type Query struct {
 	// Refused gets rows that name nobody, and those that were dropped as suppressed, with the reason.
 	Refused func(r Newcomer, reason string) error
 	Told    func(Audience) // optional: called behind each block
+	Block   int            // rows in a block; 0: ImportBlock
 }
 
 // Stream adds the rows, one after another, in a session that can only read. Nothing of them is held in memory but a
@@ -82,8 +84,14 @@ type queried struct {
 	bytes   int
 }
 
-// queryBytes bounds how much text a block has.
+// queryBytes bounds how much text a block of [ImportBlock] rows has; smaller ones have less.
 const queryBytes = 8 << 20
+
+// full says that the block is to be written.
+func (b *queried) full() bool {
+	rows := cmp.Or(b.Block, ImportBlock)
+	return len(b.block) >= rows || b.bytes >= queryBytes/ImportBlock*rows
+}
 
 func (b *queried) row(ctx context.Context, values [][]byte, openid int) error {
 	b.line++
@@ -98,7 +106,7 @@ func (b *queried) row(ctx context.Context, values [][]byte, openid int) error {
 		b.refused++
 		return b.Refused(r, "openid: "+err.Error())
 	}
-	if b.block = append(b.block, r); len(b.block) < ImportBlock && b.bytes < queryBytes {
+	if b.block = append(b.block, r); !b.full() {
 		return nil
 	}
 	return b.flush(ctx)

@@ -28,6 +28,8 @@ type Replay struct {
 	Lane             message.Lane // of the new messages, but for mass sends, which have their own; empty: bulk
 	PerSecond        float64      // how many come due in a second; 0: all at once, which then go at the account's pace
 	DryRun           bool         // count, and change nothing
+
+	Only func(account string, kind message.Kind) bool // nil: all; others are as if they were not there
 }
 
 // A Spared is why a message that was asked for is not replayed.
@@ -187,6 +189,9 @@ func (r *replay) some(ctx context.Context, ids [][16]byte) error {
 		if err != nil {
 			return err
 		}
+		if r.Only != nil {
+			rows = slices.DeleteFunc(rows, func(row *replayRow) bool { return !r.Only(row.m.Account, row.m.Kind) })
+		}
 		var going []*replayRow
 		for _, row := range rows {
 			if spared := r.spares(row); spared != "" {
@@ -195,7 +200,7 @@ func (r *replay) some(ctx context.Context, ids [][16]byte) error {
 			}
 			going = append(going, row)
 		}
-		if n := len(ids) - len(rows); n > 0 {
+		if n := len(ids) - len(rows); r.byID && n > 0 {
 			counts[ReplayCount{Spared: SparedMissing}] = n
 		}
 		if r.DryRun {

@@ -63,6 +63,7 @@ func TestWhatIsReplayedAndWhatIsSpared(t *testing.T) {
 		"of the account":                    {ends: refused, ask: func(r *Replay) { r.Accounts = []string{"shop"} }},
 		"of another account":                {ends: refused, ask: func(r *Replay) { r.Accounts = []string{"club"} }, not: true},
 		"of another kind":                   {ends: refused, ask: func(r *Replay) { r.Kinds = []message.Kind{message.Custom} }, not: true},
+		"not the asker's":                   {ends: refused, ask: func(r *Replay) { r.Only = func(_ string, k message.Kind) bool { return k != message.Template } }, not: true},
 		"older":                             {ends: refused, ask: func(r *Replay) { r.Since = time.Now().Add(time.Minute) }, not: true},
 		"younger":                           {ends: refused, ask: func(r *Replay) { r.Until = time.Now().Add(-time.Minute) }, not: true},
 		"maybe sent":                        {ends: unknown, want: SparedDoubt},

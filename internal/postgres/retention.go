@@ -21,7 +21,7 @@ const expiredRows = 10_000
 
 // DropExpired forgets the days that ended longer than keep ago: it drops their partitions of message, body and
 // event together, unless a message of that day is still live or a firing that began then has not ended (its rows say
-// who has his message), and says which days went. What has no partition of
+// who has his message) or did so a moment ago (frequency caps count them for a week), and says which days went. What has no partition of
 // its own (rows of ids out of range, rejected tasks, mass calls, pods long dead, months of mass counts) it deletes a
 // batch at a time: call it again and again.
 //
@@ -33,7 +33,7 @@ func (s *Store) DropExpired(ctx context.Context, now time.Time, keep time.Durati
 		return nil, fmt.Errorf("look for expired days: %w", err)
 	}
 	for _, day := range days {
-		gone, err := s.dropDay(ctx, day)
+		gone, err := s.dropDay(ctx, day, now)
 		if err != nil {
 			return dropped, fmt.Errorf("drop day %s: %w", day, err)
 		}
@@ -77,15 +77,16 @@ func (s *Store) expiredDays(ctx context.Context, t time.Time) ([]string, error) 
 	return days, nil
 }
 
-func (s *Store) dropDay(ctx context.Context, day string) (gone bool, err error) {
+func (s *Store) dropDay(ctx context.Context, day string, now time.Time) (gone bool, err error) {
 	began, err := time.ParseInLocation("20060102", day, message.Beijing(time.Time{}).Location())
 	if err != nil {
 		return false, err
 	}
 	hasLive := `SELECT EXISTS (SELECT FROM message_` + day + ` WHERE state IN ` + live + `)
-		OR EXISTS (SELECT FROM firing WHERE ended_at IS NULL AND started_at >= $1 AND started_at < $2)`
+		OR EXISTS (SELECT FROM firing WHERE (ended_at IS NULL OR ended_at >= $3) AND started_at >= $1 AND started_at < $2)`
+	bounds := []any{began, message.NextDay(began), now.Add(-cappedFor)}
 	var alive bool
-	if err := s.pool.QueryRow(ctx, hasLive, began, message.NextDay(began)).Scan(&alive); err != nil || alive {
+	if err := s.pool.QueryRow(ctx, hasLive, bounds...).Scan(&alive); err != nil || alive {
 		return false, err
 	}
 	err = s.inTx(ctx, func(tx pgx.Tx) error {
@@ -105,7 +106,7 @@ func (s *Store) dropDay(ctx context.Context, day string) (gone bool, err error) 
 		}
 		// Nothing live can have come since: a message is never born into a day that is over. An operator's replay
 		// could, so look once more, under the lock.
-		if err := tx.QueryRow(ctx, hasLive, began, message.NextDay(began)).Scan(&alive); err != nil || alive {
+		if err := tx.QueryRow(ctx, hasLive, bounds...).Scan(&alive); err != nil || alive {
 			return err
 		}
 		for _, p := range partitioned {
@@ -151,9 +152,9 @@ func (s *Store) deleteExpired(ctx context.Context, now time.Time, keep time.Dura
 	}{
 		{`WITH old AS (DELETE FROM message_default WHERE id IN (
 				SELECT id FROM message_default WHERE id < $1 AND state NOT IN ` + live + `
-					AND firing NOT IN (SELECT id FROM firing WHERE ended_at IS NULL) ORDER BY id LIMIT $2) RETURNING id),
+					AND firing NOT IN (SELECT id FROM firing WHERE ended_at IS NULL OR ended_at >= $3) ORDER BY id LIMIT $2) RETURNING id),
 			bodies AS (DELETE FROM message_body_default b USING old WHERE b.id = old.id)
-			DELETE FROM event_default e USING old WHERE e.message_id = old.id`, []any{bound, expiredRows}},
+			DELETE FROM event_default e USING old WHERE e.message_id = old.id`, []any{bound, expiredRows, now.Add(-cappedFor)}},
 		{
 			`DELETE FROM mass_call WHERE id IN (SELECT id FROM mass_call WHERE id < $1 AND month < $3 LIMIT $2)`,
 			[]any{bound, expiredRows, int32(mass.MonthOf(before))},

@@ -219,6 +219,35 @@ func TestADayStaysWhileItsFiringIsOpen(t *testing.T) {
 	}
 }
 
+// What a long campaign has sent this week counts for frequency caps, however long ago it began.
+func TestADayStaysForAWeekBehindItsFiring(t *testing.T) {
+	b := setup(t)
+	c := b.committer(CommitterOptions{})
+	const month = 30 * 24 * time.Hour
+	id, _ := b.started(1, nil)
+	run := b.take(b.queue(id, 1)[0])
+	m := letter(run, b.recipients(run)[0])
+	b.settle(c, m, b.claim(c, m, message.ID{}), sent(1), Effects{})
+	o := b.open(id)
+	b.ok(b.store.EndChunk(b.ctx, run, Tally{"sent": 1}))
+	_, err := b.store.EndFiring(b.ctx, o)
+	b.ok(err)
+	later := time.Now().Add(2 * month)
+	day := message.Beijing(m.ID.Time()).Format("20060102")
+	for _, tc := range []struct {
+		ended time.Duration // before
+		gone  bool
+	}{{7 * 24 * time.Hour, false}, {9 * 24 * time.Hour, true}} {
+		_, err := b.store.pool.Exec(b.ctx, `UPDATE firing SET ended_at = $1`, later.Add(-tc.ended))
+		b.ok(err)
+		dropped, err := b.store.DropExpired(b.ctx, later, month)
+		b.ok(err)
+		if slices.Contains(dropped, day) != tc.gone {
+			t.Errorf("its firing ended %v ago: days dropped are %v, its own %s", tc.ended, dropped, day)
+		}
+	}
+}
+
 func TestFetchedAudiencesGoWithTheirFirings(t *testing.T) {
 	b := setup(t)
 	const month = 30 * 24 * time.Hour

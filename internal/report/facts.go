@@ -2,12 +2,16 @@ package report
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
+	"regexp"
 	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/hongyan-dispatch/hongyan/client"
 	"github.com/hongyan-dispatch/hongyan/internal/postgres"
 	"github.com/hongyan-dispatch/hongyan/internal/ratelimit"
 	"github.com/hongyan-dispatch/hongyan/internal/tasks"
@@ -24,6 +28,7 @@ type Account struct {
 	Window     window.Rules
 	TryUnknown bool    // users of whom nothing is known are tried while the account is young
 	UrgentDay  float64 // share of the day that only urgent messages get
+	Mass       client.MassCaps
 }
 
 // A Source is what reports are made of.
@@ -33,6 +38,8 @@ type Source struct {
 	NoRedis  string
 	Account  func(name string) (Account, bool)
 	Accounts bool // there are configured accounts; one that is not among them is foreign
+
+	NoAnswer func(error) // is told why Redis gave none, for a log: people are told it in our words. nil: nobody is
 }
 
 // facts are what is known of a message and of all that may hold it.
@@ -100,13 +107,58 @@ func (s Source) facts(ctx context.Context, id message.ID) (f facts, err error) {
 		f.noRedis = s.NoRedis
 		return f, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	if err := f.askRedis(ctx, s.Redis); err != nil {
-		f.noRedis = strings.Join(strings.Fields(err.Error()), " ")
-	}
+	f.redis(ctx, s.Redis, s.NoAnswer)
 	return f, nil
 }
+
+// redis asks Redis, and notes what remains unknown where it does not answer.
+func (f *facts) redis(ctx context.Context, rdb redis.UniversalClient, noAnswer func(error)) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	err := f.askRedis(ctx, rdb)
+	if err == nil {
+		return
+	}
+	f.noRedis = fmt.Sprintf("not known is %s: Redis %s", f.unseen(), silence(err))
+	if noAnswer != nil {
+		noAnswer(err)
+	}
+}
+
+// unseen is what Redis was to tell and did not.
+func (f *facts) unseen() string {
+	var all []string
+	m := f.status.Message
+	if f.status.State == outcome.Accepted && f.sight == nil {
+		all = append(all, "whether a queue has it")
+	}
+	if f.account != nil && m.Kind == message.Custom && f.window == nil {
+		all = append(all, "whether the user may be answered")
+	}
+	if f.account != nil && f.usage == nil {
+		all = append(all, "what is left of the day's calls")
+	}
+	return strings.Join(all, ", ")
+}
+
+// silence says why Redis told nothing, without its address and its own words, which may quote more than is anybody's business.
+func silence(err error) string {
+	var refused redis.Error
+	var wire net.Error
+	switch {
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &wire) && wire.Timeout():
+		return fmt.Sprintf("did not answer within %v", patience)
+	case errors.As(err, &refused):
+		if code, _, _ := strings.Cut(refused.Error(), " "); errorCode.MatchString(code) {
+			return "refuses to answer (" + code + ")"
+		}
+		return "refuses to answer"
+	}
+	return "cannot be reached"
+}
+
+// errorCode is the first word of an error of Redis's, such as LOADING or NOAUTH.
+var errorCode = regexp.MustCompile(`^[A-Z]{3,20}$`)
 
 func (f *facts) askRedis(ctx context.Context, rdb redis.UniversalClient) error {
 	m := f.status.Message

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hongyan-dispatch/hongyan/internal/clock"
 	"github.com/hongyan-dispatch/hongyan/internal/postgres"
 	"github.com/hongyan-dispatch/hongyan/internal/wechat"
 	"github.com/hongyan-dispatch/hongyan/message"
@@ -32,7 +33,7 @@ func Shut(ctx context.Context, store *postgres.Store) ([]Gate, error) {
 	}
 	views := []Gate{}
 	for _, g := range gates {
-		if g.State == postgres.GateOpen || g.State == postgres.GateClosed && !g.Until.After(time.Now()) {
+		if g.State == postgres.GateOpen || g.State == postgres.GateClosed && !g.Until.After(clock.Now()) {
 			continue
 		}
 		views = append(views, Gate{g.Account, g.API, g.State, g.Reason, g.ErrCode, g.Detail, g.Since, g.Until})

@@ -2,9 +2,11 @@ package report
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"time"
 
+	"github.com/hongyan-dispatch/hongyan/internal/postgres"
 	"github.com/hongyan-dispatch/hongyan/internal/ratelimit"
 	"github.com/hongyan-dispatch/hongyan/internal/window"
 	"github.com/hongyan-dispatch/hongyan/message"
@@ -33,6 +35,34 @@ func (s Source) Usage(ctx context.Context, a Account, api string) (ratelimit.Usa
 // Window reads whether a user may be answered.
 func (s Source) Window(ctx context.Context, a Account, user message.OpenID, now time.Time) (window.View, error) {
 	return look(ctx, s.Redis, a, user, now)
+}
+
+// answerable says which of some users the account may answer now, as a worker would: by what Redis knows, and what the
+// ledger has heard.
+func (s Source) answerable(ctx context.Context, name string, a Account, users []message.OpenID, now time.Time) ([]bool, error) {
+	events, err := s.Store.InboundOf(ctx, name, users)
+	if err != nil {
+		return nil, err
+	}
+	var heard []window.Note
+	for _, e := range events {
+		n := window.Note{AppID: a.AppID, OpenID: e.OpenID, At: e.At}
+		if e.Trigger != postgres.TriggerLeft {
+			if n.Trigger, err = window.ParseTrigger(e.Trigger); err != nil {
+				continue // opens nothing
+			}
+		}
+		heard = append(heard, n)
+	}
+	states, err := window.New(s.Redis, func(message.AppID) window.Rules { return a.Window }).States(ctx, a.AppID, users, heard, now)
+	if err != nil {
+		return nil, fmt.Errorf("redis: %w", err)
+	}
+	may := make([]bool, len(users))
+	for i, state := range states {
+		may[i] = state == window.Open || state == window.UnknownUser && a.TryUnknown
+	}
+	return may, nil
 }
 
 // Room is what an account's quota leaves to campaigns.

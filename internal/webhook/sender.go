@@ -131,9 +131,10 @@ func (s *Sender) round(ctx context.Context, now time.Time) (more bool, err error
 			s.observe(Failed, now.Sub(e.At))
 			since, ferr := s.Store.Failed(ctx, e.ID, now.Add(again), now, err.Error())
 			if ferr == nil && e.Tries+1 >= giveUpTries && now.Sub(e.At) >= giveUpAfter {
-				ferr = s.Store.Forget(ctx, e.ID)
-				s.observe(GivenUp, now.Sub(e.At))
-				s.Log.Error("a webhook's event is given up: the endpoint did not take it for a day", "account", s.Account, "webhook_id", e.ID, "tries", e.Tries+1, "error", err)
+				if ferr = s.Store.Forget(ctx, e.ID); ferr == nil { // otherwise it is tried once more
+					s.observe(GivenUp, now.Sub(e.At))
+					s.Log.Error("a webhook's event is given up: the endpoint did not take it for a day", "account", s.Account, "webhook_id", e.ID, "tries", e.Tries+1, "error", err)
+				}
 			}
 			mu.Lock()
 			defer mu.Unlock()
@@ -152,9 +153,12 @@ func (s *Sender) round(ctx context.Context, now time.Time) (more bool, err error
 	}
 	if gone != "" {
 		forgotten, err := s.Store.Disable(ctx, gone, now)
+		if err != nil {
+			return false, errors.Join(fault, err)
+		}
 		s.observe(Disabled, 0)
 		s.Log.Error("a webhook is disabled: enqueue webhook enable lets it go on", "account", s.Account, "reason", gone, "events_forgotten", forgotten)
-		return false, errors.Join(fault, err)
+		return false, fault
 	}
 	return len(events) == atOnce && len(told) > 0, fault
 }

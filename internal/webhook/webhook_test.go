@@ -51,6 +51,7 @@ type drawer struct {
 	due      map[string]time.Time
 	failing  time.Time
 	disabled string
+	stuck    error // of what ends an event, or the webhook
 }
 
 func (d *drawer) Events(_ context.Context, now time.Time, limit int) (due []Event, err error) {
@@ -90,15 +91,19 @@ func (d *drawer) Failed(_ context.Context, id string, again, now time.Time, _ st
 func (d *drawer) Forget(_ context.Context, id string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.events = slices.DeleteFunc(d.events, func(e Event) bool { return e.ID == id })
-	return nil
+	if d.stuck == nil {
+		d.events = slices.DeleteFunc(d.events, func(e Event) bool { return e.ID == id })
+	}
+	return d.stuck
 }
 
 func (d *drawer) Disable(_ context.Context, reason string, _ time.Time) (int64, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.disabled = reason
-	return int64(len(d.events)), nil
+	if d.stuck == nil {
+		d.disabled = reason
+	}
+	return int64(len(d.events)), d.stuck
 }
 
 var start = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
@@ -254,6 +259,28 @@ func TestEventThatIsNeverTakenIsGivenUp(t *testing.T) {
 	s, d, _ = setup(t, 1, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) })
 	if _, err := s.round(t.Context(), start.Add(30*time.Hour)); err != nil || len(d.events) != 1 {
 		t.Errorf("got %v; %d wait, want the event", err, len(d.events))
+	}
+}
+
+// What the store did not take note of did not happen: it is neither counted nor told.
+func TestAnEndThatIsNotKept(t *testing.T) {
+	for name, c := range map[string]struct {
+		status int
+		tries  int
+		want   string
+	}{"of an event": {422, giveUpTries, GivenUp}, "of a webhook": {410, 0, Disabled}} {
+		s, d, log := setup(t, 1, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(c.status) })
+		d.events[0].Tries, d.failing = c.tries, start.Add(25*time.Hour)
+		var counted []string
+		s.Observe = func(_, result string, _ time.Duration) { counted = append(counted, result) }
+		d.stuck = errors.New("the database is away")
+		if _, err := s.round(t.Context(), start.Add(25*time.Hour)); !errors.Is(err, d.stuck) || slices.Contains(counted, c.want) || log.Len() > 0 {
+			t.Errorf("%s: %v, counted %v, and the log says\n%s", name, err, counted, log)
+		}
+		d.stuck, d.due = nil, map[string]time.Time{}
+		if _, err := s.round(t.Context(), start.Add(25*time.Hour)); err != nil || !slices.Contains(counted, c.want) || log.Len() == 0 {
+			t.Errorf("%s, when it is back: %v, counted %v", name, err, counted)
+		}
 	}
 }
 

@@ -207,6 +207,11 @@ func (l *Ledger) read(ctx context.Context, app message.AppID, openid message.Ope
 	if err != nil {
 		return nil, err
 	}
+	return recordOf(fields)
+}
+
+// recordOf reads a record as it lies in Redis.
+func recordOf(fields map[string]string) (*record, error) {
 	r := &record{sends: make(map[message.ID]sent)}
 	for field, value := range fields {
 		if err := r.put(field, value); err != nil {

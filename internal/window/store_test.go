@@ -360,3 +360,34 @@ func must(t *testing.T, err error) {
 		t.Fatal(err)
 	}
 }
+
+// Many users are looked at in one round trip, and what is heard of them elsewhere counts, whether Redis has it or not.
+func TestStatesOfMany(t *testing.T) {
+	t.Parallel()
+	b := setup(t, defaults)
+	must(t, b.Event(b.ctx, app, "oInRedis", Message, at(0), at(0)))
+	must(t, b.Event(b.ctx, app, "oLeft", Message, at(0), at(0)))
+	must(t, b.Event(b.ctx, app, "oLongAgo", Menu, at(0), at(0)))
+	must(t, b.Event(b.ctx, app, "oAnswered", Message, at(0), at(0)))
+	for i := range 5 {
+		_, err := b.Reserve(b.ctx, app, "oAnswered", message.NewID(at(int64(i))), at(100))
+		must(t, err)
+	}
+	heard := []Note{
+		{AppID: app, OpenID: "oHeard", Trigger: Message, At: at(0)},
+		{AppID: app, OpenID: "oLeft", At: at(50)},
+		{AppID: app, OpenID: "oNobodyAskedFor", Trigger: Message, At: at(0)},
+		{AppID: app, OpenID: "oAnswered", Trigger: Message, At: at(0)},
+	}
+	users := []message.OpenID{"oInRedis", "oHeard", "oLeft", "oLongAgo", "oAnswered", "oStranger", "oInRedis"}
+	want := []State{Open, Open, Closed, Closed, Used, UnknownUser, Open}
+	got, err := b.States(b.ctx, app, users, heard, at(100))
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v, %v, want %v", got, err, want)
+	}
+	for i, user := range users {
+		if v, err := b.Look(b.ctx, app, user, at(100)); user != "oHeard" && user != "oLeft" && (err != nil || v.State != want[i]) {
+			t.Errorf("%s: one by one it is %s, %v", user, v.State, err)
+		}
+	}
+}
