@@ -59,6 +59,7 @@ type plan struct {
 	clocks    bool          // of three workers one has a clock that is ten minutes ahead, one a clock ten minutes behind
 	many      int           // messages beside the producer's
 	faster    int           // times the usual paces; 0: once
+	troubles  int           // how often something breaks; 0: for as long as the producer works
 }
 
 func (p plan) with(o plan) plan {
@@ -79,6 +80,9 @@ func (p plan) with(o plan) plan {
 	}
 	if o.faster > 0 {
 		p.faster = o.faster
+	}
+	if o.troubles > 0 {
+		p.troubles = o.troubles
 	}
 	return p
 }

@@ -139,7 +139,7 @@ var scenarios = []scenario{
 	},
 	{
 		name: "campaigns", about: "workers and Redis are killed, and two campaigns paused, until they have sent", do: troubleCampaigns, after: afterCampaigns, brief: true,
-		plan: mixed.but(func(p *plan) { p.messages, p.campaigns = 9000, true }), long: plan{messages: 1_000_000, faster: 20, settle: 10 * time.Minute},
+		plan: mixed.but(func(p *plan) { p.messages, p.campaigns = 9000, true }), long: plan{messages: 1_000_000, faster: 20, troubles: 40, settle: 10 * time.Minute},
 	},
 
 	// What the suite is worth: each safety taken away, which must be noticed.

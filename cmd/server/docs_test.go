@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"errors"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -143,5 +145,41 @@ func copyFile(t *testing.T, from, to string) {
 	err = errors.Join(err, os.MkdirAll(filepath.Dir(to), 0o700), os.WriteFile(to, text, 0o600))
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestThePageLoadsNothing(t *testing.T) {
+	h := startAPI(t)
+	for path, want := range map[string]string{"/docs": "<h1>Hongyan", "/docs/style.css": "body", "/openapi.json": `"openapi": "3.1.`} {
+		res, err := http.Get(h.url + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, _ := io.ReadAll(res.Body)
+		res.Body.Close()
+		if policy := res.Header.Get("Content-Security-Policy"); res.StatusCode != 200 || !strings.Contains(string(text), want) || !strings.HasPrefix(policy, "default-src 'none'") {
+			t.Errorf("%s: %d, %s", path, res.StatusCode, policy)
+		}
+		if path == "/docs" {
+			for _, bad := range []string{"<script", "style=", "http://", "https://", "<style"} {
+				if strings.Contains(string(text), bad) {
+					t.Errorf("the page has %s", bad)
+				}
+			}
+			for _, o := range theContract().operations {
+				if !strings.Contains(string(text), `id="`+o.id+`"`) {
+					t.Errorf("the page lacks %s", o.id)
+				}
+			}
+		}
+	}
+	served, err := os.ReadFile(contractFile)
+	if err != nil || len(served) == 0 {
+		t.Fatal(err)
+	}
+	for method, path := range map[string]string{"DELETE": "/v1/messages", "GET": "/v1/nothing"} {
+		if status, _, text := h.do("", method, path, "", ""); status != 405 && status != 404 {
+			t.Errorf("%s %s: %d %s", method, path, status, text)
+		}
 	}
 }

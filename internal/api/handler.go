@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -230,7 +231,38 @@ func (h *Handler) complain(c *call, rt route, err error) {
 	if p.Status >= http.StatusInternalServerError && c.ctx().Err() == nil {
 		h.options.Log.Error("a request failed", "operation", rt.operation, "key", c.keyID(), "error", err)
 	}
+	if c.unread(p) {
+		h.hearOut(c, p)
+		return
+	}
 	p.write(c.w)
+}
+
+// Bounds of what is read of a body that is refused.
+const (
+	heardBytes = 32 << 20
+	heardFor   = 5 * time.Second
+	readAnyway = 256 << 10 // by net/http, before it answers
+)
+
+// unread says whether the answer comes while much of the body is still on its way.
+func (c *call) unread(p *problem) bool {
+	length := c.r.ContentLength
+	return p.Status != http.StatusRequestTimeout && c.r.ProtoMajor == 1 && c.r.Body != http.NoBody && c.r.Header.Get("Expect") == "" &&
+		(length < 0 || length > readAnyway)
+}
+
+// hearOut answers, and then reads on for a while: who writes all before reading anything would find the connection reset, and
+// no answer.
+func (h *Handler) hearOut(c *call, p *problem) {
+	c.release() // nothing of it is kept
+	c.release = func() {}
+	_ = c.rc.EnableFullDuplex()
+	p.close = true
+	p.write(c.w)
+	_ = c.rc.Flush()
+	_ = c.rc.SetReadDeadline(time.Now().Add(min(heardFor, h.options.Patience)))
+	_, _ = io.CopyN(io.Discard, c.r.Body, heardBytes) // an error ends it as well
 }
 
 // problemOf is what to answer about an error.

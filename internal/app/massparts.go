@@ -29,20 +29,19 @@ func (r *campaignRows) part(ctx context.Context, f postgres.OpenFiring, c postgr
 	m := f.Of.Spec.Mass(f.StartedAt, f.ID, to.First, to.List)
 	m.Account = f.Of.Account
 	parcels := tasks.Pack([]*message.Message{m}, now)
-	answers, err := r.store.Accept(ctx, parcels, now)
+	accept := r.store.Accept
+	if f.Of.State.Ended() {
+		accept = r.store.AcceptCancelled
+	}
+	answers, err := accept(ctx, parcels, now)
 	if err != nil {
 		return err
 	}
 	if refused := answers[0].Err; refused != nil {
 		return r.store.RefusePart(ctx, f, c, refused.Error())
 	}
-	if f.Of.State.Ended() {
-		_, err = r.store.Cancel(ctx, m.ID)
-	} else if len(parcels) > 0 && len(parcels[0].Messages) > 0 {
+	if !f.Of.State.Ended() && len(parcels) > 0 && len(parcels[0].Messages) > 0 {
 		_ = errors.Join(r.queue.Enqueue(ctx, parcels)...) // what Redis did not take is found in the outbox
-	}
-	if err != nil {
-		return err
 	}
 	return r.store.PartAccepted(ctx, c)
 }

@@ -47,9 +47,7 @@ var (
 )
 
 func newShare(n, ahead int) *share {
-	s := &share{wire: newLine(n, keptOf(n)), ahead: newLine(ahead, keptOf(n)), most: n, limit: float64(n), spare: spareMost}
-	s.wire.stuck, s.ahead.stuck = s.stuck, s.stuck
-	return s
+	return &share{wire: newLine(n, keptOf(n)), ahead: newLine(ahead, keptOf(n)), most: n, limit: float64(n), spare: spareMost}
 }
 
 // share is the account's.
@@ -75,7 +73,7 @@ func (s *share) enter(ctx context.Context, l *line, lane message.Lane) (func(), 
 		s.heard = time.Now()
 	}
 	s.mu.Unlock()
-	return l.acquire(ctx, lane)
+	return l.acquireUnless(ctx, lane, s.stuck)
 }
 
 func (s *share) stuck() bool {

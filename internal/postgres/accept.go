@@ -38,24 +38,39 @@ func (a Acceptance) Accepted() bool { return !a.Duplicate && !a.Conflict && a.Er
 // Messages and parcels carry their ids. An id that is in the ledger already is accepted already: after an error,
 // the same call may be made again with the same ids. Unless the error wraps [ErrInDoubt] nothing was written.
 func (s *Store) Accept(ctx context.Context, parcels []*message.Parcel, now time.Time) ([]Acceptance, error) {
-	return s.accept(ctx, parcels, now, false)
+	return s.accept(ctx, parcels, now, eachByItself)
 }
 
 // AcceptAll is [Store.Accept] for messages of which all are to be accepted, or none: where one of them cannot be, nothing
 // is written, and the answers say which. Duplicates are accepted already.
 func (s *Store) AcceptAll(ctx context.Context, parcels []*message.Parcel, now time.Time) ([]Acceptance, error) {
-	return s.accept(ctx, parcels, now, true)
+	return s.accept(ctx, parcels, now, allOrNone)
+}
+
+// AcceptCancelled is [Store.Accept] for messages that are to be known and not to be sent: nobody finds them accepted, not even
+// for a moment. Those that were accepted before are cancelled where they still can be.
+func (s *Store) AcceptCancelled(ctx context.Context, parcels []*message.Parcel, now time.Time) ([]Acceptance, error) {
+	return s.accept(ctx, parcels, now, cancelled)
 }
 
 // errNotAll rolls the transaction of an AcceptAll back.
 var errNotAll = errors.New("not all can be accepted")
 
-func (s *Store) accept(ctx context.Context, parcels []*message.Parcel, now time.Time, all bool) ([]Acceptance, error) {
+// acceptMode is what an acceptor makes of its messages.
+type acceptMode int8
+
+const (
+	eachByItself acceptMode = iota
+	allOrNone
+	cancelled
+)
+
+func (s *Store) accept(ctx context.Context, parcels []*message.Parcel, now time.Time, mode acceptMode) ([]Acceptance, error) {
 	a, err := s.prepareAccept(ctx, parcels, now)
 	if err != nil {
 		return nil, fmt.Errorf("accept: %w", err)
 	}
-	a.all = all
+	a.mode = mode
 	var wrote, doubt bool
 	write := func(redo bool) error {
 		err := s.inTx(ctx, func(tx pgx.Tx) error {
@@ -93,7 +108,7 @@ func (s *Store) accept(ctx context.Context, parcels []*message.Parcel, now time.
 // An acceptor is one call of Accept.
 type acceptor struct {
 	now      time.Time
-	all      bool // or none
+	mode     acceptMode
 	entries  []entry
 	answers  []Acceptance
 	keys     []*keyed
@@ -147,7 +162,7 @@ func (a *acceptor) write(ctx context.Context, tx pgx.Tx, redo bool) error {
 	if err := a.encode(); err != nil {
 		return err
 	}
-	if a.all && slices.ContainsFunc(a.answers, func(a Acceptance) bool { return a.Conflict || a.Err != nil }) {
+	if a.mode == allOrNone && slices.ContainsFunc(a.answers, func(a Acceptance) bool { return a.Conflict || a.Err != nil }) {
 		return errNotAll
 	}
 	for _, t := range []struct {
@@ -161,6 +176,13 @@ func (a *acceptor) write(ctx context.Context, tx pgx.Tx, redo bool) error {
 	} {
 		if err := copyInto(ctx, conn, t.table, t.columns, t.rows, redo); err != nil {
 			return fmt.Errorf("write %s: %w", t.table, err)
+		}
+	}
+	for i := range a.entries {
+		if e := &a.entries[i]; a.mode == cancelled && !e.refused {
+			if _, err := cancel(ctx, tx, e.m.ID); err != nil {
+				return fmt.Errorf("cancel: %w", err)
+			}
 		}
 	}
 	return nil

@@ -165,6 +165,26 @@ func TestAcceptOfTheSameIdsIsAcceptedAlready(t *testing.T) {
 	}
 }
 
+func TestAcceptCancelledShowsNobodyAnAcceptedMessage(t *testing.T) {
+	b := setup(t)
+	fresh, old := newMessage(), newMessage()
+	b.accept(parcelOf(old))
+	claimed := newMessage()
+	p := parcelOf(claimed)
+	b.accept(p)
+	b.claim(b.committer(CommitterOptions{}), claimed, p.ID)
+	answers, err := b.store.AcceptCancelled(b.ctx, []*message.Parcel{parcelOf(fresh, old, claimed)}, time.Now())
+	if err != nil || len(answers) != 3 || !answers[0].Accepted() {
+		t.Fatalf("answers %+v, %v", answers, err)
+	}
+	b.wantState(fresh.ID, outcome.Cancelled, outcome.ReasonCancelled)
+	b.wantState(old.ID, outcome.Cancelled, outcome.ReasonCancelled)
+	b.wantState(claimed.ID, outcome.Sending, "")
+	if b.count(`SELECT count(*) FROM message m JOIN message_body b USING (id) WHERE m.id = $1 AND m.xmin = b.xmin`, [16]byte(fresh.ID)) != 1 {
+		t.Error("accepted in one transaction and cancelled in another; want one")
+	}
+}
+
 func TestPurgeKeysForgetsOldKeysOnly(t *testing.T) {
 	b := setup(t)
 	p := newParcel(3)

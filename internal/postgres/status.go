@@ -157,36 +157,40 @@ type CancelResult struct {
 // result says what. The error wraps [ErrNotFound] where there is no row.
 func (s *Store) Cancel(ctx context.Context, id message.ID) (CancelResult, error) {
 	var r CancelResult
-	err := s.inTx(ctx, func(tx pgx.Tx) error {
-		r = CancelResult{}
-		// The list first, then the message: the order in which the releaser locks them.
-		if _, err := tx.Exec(ctx, `DELETE FROM parked WHERE id = $1`, [16]byte(id)); err != nil {
-			return err
-		}
-		var claim int32
-		var reason outcome.Reason
-		err := tx.QueryRow(ctx, `
-			UPDATE message SET state = CASE WHEN doubt THEN 'unknown' ELSE 'cancelled'::message_state END,
-				reason = CASE WHEN doubt THEN 'in_doubt' ELSE 'cancelled'::message_reason END, finished_at = now()
-			WHERE id = $1 AND state IN ('accepted', 'parked') RETURNING claim, state::text, reason::text`, [16]byte(id)).Scan(&claim, &r.State, &reason)
-		if errors.Is(err, pgx.ErrNoRows) {
-			err = tx.QueryRow(ctx, `SELECT state::text FROM message WHERE id = $1`, [16]byte(id)).Scan(&r.State)
-			if errors.Is(err, pgx.ErrNoRows) {
-				return ErrNotFound
-			}
-			return err
-		}
-		if err != nil {
-			return err
-		}
-		r.Cancelled = r.State == outcome.Cancelled
-		_, err = tx.Exec(ctx, `
-			INSERT INTO event (message_id, claim, state, reason, note) VALUES ($1, $2, $3::text::message_state, $4::text::message_reason, 'by cancel')`,
-			[16]byte(id), claim, string(r.State), string(reason))
+	err := s.inTx(ctx, func(tx pgx.Tx) (err error) {
+		r, err = cancel(ctx, tx, id)
 		return err
 	})
 	if err != nil {
 		return CancelResult{}, fmt.Errorf("cancel %s: %w", id, err)
 	}
 	return r, nil
+}
+
+func cancel(ctx context.Context, tx pgx.Tx, id message.ID) (r CancelResult, err error) {
+	// The list first, then the message: the order in which the releaser locks them.
+	if _, err := tx.Exec(ctx, `DELETE FROM parked WHERE id = $1`, [16]byte(id)); err != nil {
+		return r, err
+	}
+	var claim int32
+	var reason outcome.Reason
+	err = tx.QueryRow(ctx, `
+		UPDATE message SET state = CASE WHEN doubt THEN 'unknown' ELSE 'cancelled'::message_state END,
+			reason = CASE WHEN doubt THEN 'in_doubt' ELSE 'cancelled'::message_reason END, finished_at = now()
+		WHERE id = $1 AND state IN ('accepted', 'parked') RETURNING claim, state::text, reason::text`, [16]byte(id)).Scan(&claim, &r.State, &reason)
+	if errors.Is(err, pgx.ErrNoRows) {
+		err = tx.QueryRow(ctx, `SELECT state::text FROM message WHERE id = $1`, [16]byte(id)).Scan(&r.State)
+		if errors.Is(err, pgx.ErrNoRows) {
+			err = ErrNotFound
+		}
+		return r, err
+	}
+	if err != nil {
+		return r, err
+	}
+	r.Cancelled = r.State == outcome.Cancelled
+	_, err = tx.Exec(ctx, `
+		INSERT INTO event (message_id, claim, state, reason, note) VALUES ($1, $2, $3::text::message_state, $4::text::message_reason, 'by cancel')`,
+		[16]byte(id), claim, string(r.State), string(reason))
+	return r, err
 }
