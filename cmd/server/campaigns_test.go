@@ -159,16 +159,40 @@ func (h *house) fails(id string, n int32) {
 	}
 }
 
+// draft makes a campaign, and returns its path.
+func (h *house) draft(key, name string) string {
+	h.Helper()
+	var made struct{ ID string }
+	h.want(201, key, "POST", "/v1/campaigns", strings.Replace(customCampaign, "greeting", name, 1), &made)
+	return "/v1/campaigns/" + made.ID
+}
+
+// ready makes a campaign that may start.
+func (h *house) ready(key, name string) string {
+	h.Helper()
+	at := h.draft(key, name)
+	if status, _, text := h.do(key, "POST", at+"/audience", csvType, "openid\noA\n"); status != 200 {
+		h.Fatalf("import: %d %s", status, text)
+	}
+	return at
+}
+
+// breaksOff leaves a campaign with an import that is not whole.
+func (h *house) breaksOff(id string) {
+	h.Helper()
+	if n := h.number(`WITH a AS (INSERT INTO audience (campaign, source, columns, state, total, lines) VALUES ($1, 'file:upload', '{}', 'importing', 1, 2) RETURNING id)
+		INSERT INTO recipient (audience, n, openid, vars) SELECT id, 1, 'oA', '{}' FROM a RETURNING 1`, id); n != 1 {
+		h.Fatal("no import was begun")
+	}
+}
+
 // rollBack breaks an import off, and rolls it back.
 func (h *house) rollBack(key string) {
 	h.Helper()
 	var made struct{ ID string }
 	h.want(201, key, "POST", "/v1/campaigns", customCampaign, &made)
 	at := "/v1/campaigns/" + made.ID
-	if n := h.number(`WITH a AS (INSERT INTO audience (campaign, source, columns, state, total, lines) VALUES ($1, 'file:upload', '{}', 'importing', 1, 2) RETURNING id)
-		INSERT INTO recipient (audience, n, openid, vars) SELECT id, 1, 'oA', '{}' FROM a RETURNING 1`, made.ID); n != 1 {
-		h.Fatal("no import was begun")
-	}
+	h.breaksOff(made.ID)
 	var gone struct {
 		RolledBack int `json:"rolled_back"`
 	}
