@@ -97,7 +97,7 @@ func TestAStreamOfAnyLengthTakesLittleMemory(t *testing.T) {
 	h := startAPI(t)
 	key := h.key("all", "*:*:*")
 	p, address := startBeside(h)
-	length := sizes[int64](128<<20, 1<<30)
+	length := sizes[int64](48<<20, 1<<30)
 	r, err := http.NewRequestWithContext(t.Context(), "POST", "http://"+address+"/v1/messages", newMixture(length))
 	if err != nil {
 		t.Fatal(err)
