@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 	"testing"
@@ -168,10 +169,20 @@ func TestAnswersThatAreLost(t *testing.T) {
 	}
 	h.want(202, all, "POST", "/v1/messages", massAll, &asked)
 	h.want(200, all, "POST", "/v1/accounts/shop/gates/custom/close", "", nil)
+	draft, running, paused, failed, broken := h.ready(all, "draft"), h.ready(all, "running"), h.ready(all, "paused"), h.ready(all, "failed"), h.draft(all, "broken")
+	for _, at := range []string{running, paused, failed} {
+		h.want(200, all, "POST", at+"/start", "", nil)
+	}
+	h.want(200, all, "POST", paused+"/pause", "", nil)
+	h.fails(path.Base(failed), 1)
+	h.number(`UPDATE firing SET ended_at = now() WHERE campaign = $1 RETURNING 1`, path.Base(failed))
+	h.breaksOff(path.Base(broken))
 	if _, err := h.db.Exec(t.Context(), `
 		CREATE FUNCTION vanish() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NEW; END $$;
 		CREATE TRIGGER vanish BEFORE INSERT OR UPDATE ON approval FOR EACH ROW EXECUTE FUNCTION vanish();
 		CREATE TRIGGER vanish BEFORE INSERT OR UPDATE ON gate FOR EACH ROW EXECUTE FUNCTION vanish();
+		CREATE TRIGGER vanish BEFORE INSERT OR UPDATE ON campaign FOR EACH ROW EXECUTE FUNCTION vanish();
+		CREATE TRIGGER vanish BEFORE UPDATE ON audience FOR EACH ROW EXECUTE FUNCTION vanish();
 		CREATE TRIGGER vanish BEFORE UPDATE ON message FOR EACH ROW EXECUTE FUNCTION vanish();
 		CREATE TRIGGER vanish BEFORE INSERT ON replay FOR EACH ROW EXECUTE FUNCTION vanish()`); err != nil {
 		t.Fatal(err)
@@ -184,6 +195,13 @@ func TestAnswersThatAreLost(t *testing.T) {
 		{all, "/v1/messages/" + there.ID + "/cancel", ""},
 		{all, "/v1/accounts/news/gates/custom/close", ""},
 		{all, "/v1/accounts/shop/gates/custom/open", ""},
+		{all, "/v1/campaigns", customCampaign},
+		{all, draft + "/start", ""},
+		{all, running + "/pause", ""},
+		{all, paused + "/resume", ""},
+		{all, running + "/cancel", ""},
+		{all, failed + "/retry-failed", ""},
+		{all, broken + "/audience/rollback", ""},
 	} {
 		var p problemAnswer
 		h.want(503, c.key, "POST", c.path, c.body, &p)

@@ -159,16 +159,40 @@ func (h *house) fails(id string, n int32) {
 	}
 }
 
+// draft makes a campaign, and returns its path.
+func (h *house) draft(key, name string) string {
+	h.Helper()
+	var made struct{ ID string }
+	h.want(201, key, "POST", "/v1/campaigns", strings.Replace(customCampaign, "greeting", name, 1), &made)
+	return "/v1/campaigns/" + made.ID
+}
+
+// ready makes a campaign that may start.
+func (h *house) ready(key, name string) string {
+	h.Helper()
+	at := h.draft(key, name)
+	if status, _, text := h.do(key, "POST", at+"/audience", csvType, "openid\noA\n"); status != 200 {
+		h.Fatalf("import: %d %s", status, text)
+	}
+	return at
+}
+
+// breaksOff leaves a campaign with an import that is not whole.
+func (h *house) breaksOff(id string) {
+	h.Helper()
+	if n := h.number(`WITH a AS (INSERT INTO audience (campaign, source, columns, state, total, lines) VALUES ($1, 'file:upload', '{}', 'importing', 1, 2) RETURNING id)
+		INSERT INTO recipient (audience, n, openid, vars) SELECT id, 1, 'oA', '{}' FROM a RETURNING 1`, id); n != 1 {
+		h.Fatal("no import was begun")
+	}
+}
+
 // rollBack breaks an import off, and rolls it back.
 func (h *house) rollBack(key string) {
 	h.Helper()
 	var made struct{ ID string }
 	h.want(201, key, "POST", "/v1/campaigns", customCampaign, &made)
 	at := "/v1/campaigns/" + made.ID
-	if n := h.number(`WITH a AS (INSERT INTO audience (campaign, source, columns, state, total, lines) VALUES ($1, 'file:upload', '{}', 'importing', 1, 2) RETURNING id)
-		INSERT INTO recipient (audience, n, openid, vars) SELECT id, 1, 'oA', '{}' FROM a RETURNING 1`, made.ID); n != 1 {
-		h.Fatal("no import was begun")
-	}
+	h.breaksOff(made.ID)
 	var gone struct {
 		RolledBack int `json:"rolled_back"`
 	}
@@ -346,7 +370,7 @@ func TestACampaignOverHTTP(t *testing.T) {
 	if _, err := c.CreateCampaign(ctx, []byte(strings.Replace(saleCampaign, "您好", "再见", 1))); !isSpecError(err) {
 		t.Errorf("another of that name: %v", err)
 	}
-	const n = 2000
+	const n = 500 // at 80 a second
 	var people strings.Builder
 	people.WriteString("openid,name\n")
 	for i := range n {
@@ -413,5 +437,42 @@ func (h *house) read(text string, into any) {
 	h.Helper()
 	if err := json.Unmarshal([]byte(text), into); err != nil {
 		h.Fatalf("%v: %s", err, text)
+	}
+}
+
+// What a check says of windows and caps comes whole over HTTP.
+func TestTheFactsOfACheckOverHTTP(t *testing.T) {
+	t.Parallel()
+	h := startSimulated(t)
+	c, err := client.HTTP(h.url, h.key("crm", "shop:*:*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	ctx := t.Context()
+	check := func(name, spec string) client.CampaignCheck {
+		t.Helper()
+		if _, err := c.CreateCampaign(ctx, []byte("name: "+name+"\naccount: shop\n"+spec)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.ImportAudience(ctx, name, "people.csv", strings.NewReader("openid\noHTTP1\noHTTP2\noHTTP3\n"), client.ImportOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		k, err := c.CheckCampaign(ctx, name, client.CheckOptions{})
+		if err != nil || !k.Fits() {
+			t.Fatalf("%s: %+v, %v", name, k, err)
+		}
+		return k
+	}
+	if err := c.Event(ctx, client.Event{Account: "shop", OpenID: "oHTTP2", Type: client.Messaged, At: time.Now()}); err != nil {
+		t.Fatal(err)
+	}
+	k := check("answers", "kind: custom\ncustom: {msgtype: text, text: {content: 您好}}\n")
+	if k.Closed != 2 || k.Mass != nil || k.Forecast == nil || k.Forecast.Needs != 1 || k.Forecast.Timezone != "Asia/Shanghai" {
+		t.Errorf("of kind custom: %d closed, %+v, forecast %+v", k.Closed, k.Mass, k.Forecast)
+	}
+	k = check("news", "kind: mass\nmass: {msgtype: text, text: {content: 今晚上新}}\n")
+	if m := k.Mass; k.Closed != -1 || m == nil || m.Messages != 1 || m.Users != 3 || m.Cap != "" || m.Allowed.IsZero() || k.Forecast == nil || k.Forecast.Needs != 1 {
+		t.Errorf("of kind mass: %d closed, %+v, forecast %+v", k.Closed, k.Mass, k.Forecast)
 	}
 }

@@ -36,6 +36,22 @@ func (s *server) apiCampaigns(source report.Source, all accounts, log *slog.Logg
 
 // campaignError is an error of the client's as the door knows it.
 func campaignError(err error) error {
+	if refusal := campaignRefusal(err); refusal != nil {
+		return refusal
+	}
+	return apiError(err)
+}
+
+// campaignChanged is the error of a call that changes a campaign: whether it did is not known where the answer was lost.
+func campaignChanged(err error) error {
+	if refusal := campaignRefusal(err); refusal != nil {
+		return refusal
+	}
+	return changed(err)
+}
+
+// campaignRefusal is what the client says of a campaign as the door says it; nil: it is another error, or none.
+func campaignRefusal(err error) error {
 	if spec, ok := errors.AsType[*client.SpecError](err); ok {
 		var list []campaign.Finding
 		for _, m := range spec.Mistakes {
@@ -63,7 +79,7 @@ func campaignError(err error) error {
 	case errors.Is(err, client.ErrNotAudience):
 		return fmt.Errorf("%w: %w", api.ErrUnreadable, err)
 	}
-	return apiError(err)
+	return nil
 }
 
 func (a apiCampaigns) Create(ctx context.Context, spec []byte) (client.Campaign, bool, error) {
@@ -71,7 +87,7 @@ func (a apiCampaigns) Create(ctx context.Context, spec []byte) (client.Campaign,
 	if taken, ok := errors.AsType[*client.NameTakenError](err); ok && taken.Same {
 		return taken.Campaign, true, nil
 	}
-	return c, false, campaignError(err)
+	return c, false, campaignChanged(err)
 }
 
 func (a apiCampaigns) Campaign(ctx context.Context, id message.ID) (client.Campaign, error) {
@@ -102,7 +118,7 @@ func (a apiCampaigns) Import(ctx context.Context, id message.ID, u api.Upload) (
 
 func (a apiCampaigns) RollBack(ctx context.Context, id message.ID) (client.AudienceState, error) {
 	gone, err := a.RollBackImport(ctx, id.String())
-	return gone, campaignError(err)
+	return gone, campaignChanged(err)
 }
 
 func (a apiCampaigns) Move(ctx context.Context, id message.ID, v campaign.Verb, reason string) (state client.CampaignState, err error) {
@@ -116,12 +132,15 @@ func (a apiCampaigns) Move(ctx context.Context, id message.ID, v campaign.Verb, 
 	case campaign.Cancel:
 		state, err = a.CancelCampaign(ctx, id.String(), reason)
 	}
-	return state, campaignError(err)
+	return state, campaignChanged(err)
 }
 
 func (a apiCampaigns) Retry(ctx context.Context, id message.ID, reasons []outcome.Reason, countOnly bool) (int, error) {
 	n, err := a.RetryFailed(ctx, id.String(), client.RetryOptions{Reasons: reasons, DryRun: countOnly})
-	return n, campaignError(err)
+	if countOnly {
+		return n, campaignError(err)
+	}
+	return n, campaignChanged(err)
 }
 
 func (a apiCampaigns) Export(ctx context.Context, id message.ID, w io.Writer) error {

@@ -212,8 +212,10 @@ func moveCampaign(ctx context.Context, tx pgx.Tx, id message.ID, v campaign.Verb
 	case campaign.Pause:
 		return campaign.Paused, setCampaign(ctx, tx, id, campaign.Paused, reason)
 	case campaign.Cancel:
-		_, err := tx.Exec(ctx, `UPDATE campaign SET next_tick = NULL WHERE id = $1`, [16]byte(id))
-		return campaign.Cancelled, errors.Join(err, setCampaign(ctx, tx, id, campaign.Cancelled, reason))
+		if _, err := tx.Exec(ctx, `UPDATE campaign SET next_tick = NULL WHERE id = $1`, [16]byte(id)); err != nil {
+			return "", err
+		}
+		return campaign.Cancelled, setCampaign(ctx, tx, id, campaign.Cancelled, reason)
 	case campaign.Resume:
 		return resumeCampaign(ctx, tx, id)
 	}

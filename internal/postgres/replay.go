@@ -70,7 +70,7 @@ const (
 
 // Replay sends messages on their way again, some in each transaction, until it has seen all that match. When it is
 // broken off, what it has told of stays replayed; the same call goes on behind it. told, which may be nil, hears
-// of each transaction.
+// of each transaction that found something, and of each page, of which it hears nothing but that it is behind us.
 func (s *Store) Replay(ctx context.Context, r Replay, now time.Time, told func([]ReplayCount, []Replayed)) error {
 	if r.Until.IsZero() || r.Until.After(now) { // what this call makes is not to be found by it
 		r.Until = now
@@ -154,6 +154,9 @@ func (r *replay) page(ctx context.Context, cursor, end message.ID) (next message
 		if err := r.some(ctx, some); err != nil {
 			return next, false, err
 		}
+	}
+	if r.told != nil { // whoever waits must see that we go on, though we find little
+		r.told(nil, nil)
 	}
 	return next, more, nil
 }

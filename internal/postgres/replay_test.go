@@ -132,6 +132,22 @@ func TestAReplayIsANewMessageOfTheSameContent(t *testing.T) {
 	}
 }
 
+// Who finds nothing says so too: whoever waits for it would take silence for a death.
+func TestAReplayThatFindsNothingTells(t *testing.T) {
+	b := setup(t)
+	b.end(b.committer(CommitterOptions{}), newMessage(), outcome.Outcome{Status: outcome.Failed, Reason: outcome.RefusedRequest})
+	told := 0
+	err := b.store.Replay(b.ctx, Replay{Statuses: []outcome.Status{outcome.Expired}, Since: time.Now().Add(-time.Hour)}, time.Now().Add(time.Millisecond),
+		func(counts []ReplayCount, did []Replayed) {
+			if told++; len(counts)+len(did) > 0 {
+				t.Errorf("told of %v and %v, want nothing", counts, did)
+			}
+		})
+	if err != nil || told == 0 {
+		t.Errorf("told %d times (%v), want once a page", told, err)
+	}
+}
+
 func TestReplayByIDTakesAlsoWhatKilledItsWorkers(t *testing.T) {
 	b := setup(t)
 	c := b.committer(CommitterOptions{})
