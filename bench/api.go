@@ -53,8 +53,8 @@ func httpAPI(ctx context.Context, e *environment, rounds int, r *Report) error {
 		}
 		for _, s := range []struct {
 			rates *[]float64
-			post  func(*apiServer, int) error
-		}{{&lists, (*apiServer).postLists}, {&streamed, (*apiServer).postLines}} {
+			post  func(*apiServer) error
+		}{{&lists, postLists(n)}, {&streamed, postLines(n)}} {
 			rate, err := e.measureAPI(ctx, n, s.post)
 			if err != nil {
 				return fmt.Errorf("round %d: %w", round+1, err)
@@ -162,8 +162,8 @@ func (e *environment) startAPI(ctx context.Context) (*apiServer, error) {
 	return &apiServer{server, address, key, &fasthttp.Client{MaxConnsPerHost: 4096, ReadTimeout: 30 * time.Second, MaxIdemponentCallAttempts: 1}}, nil
 }
 
-// measureAPI answers with messages a second.
-func (e *environment) measureAPI(ctx context.Context, n int, post func(*apiServer, int) error) (float64, error) {
+// measureAPI answers with messages a second. What is posted stands ready before, as the lines of enqueue batch do.
+func (e *environment) measureAPI(ctx context.Context, n int, post func(*apiServer) error) (float64, error) {
 	if err := e.reset(ctx, 0); err != nil {
 		return 0, err
 	}
@@ -173,7 +173,7 @@ func (e *environment) measureAPI(ctx context.Context, n int, post func(*apiServe
 	}
 	defer s.stop()
 	start := time.Now()
-	if err := post(s, n); err != nil {
+	if err := post(s); err != nil {
 		return 0, err
 	}
 	rate := float64(n) / time.Since(start).Seconds()
@@ -184,9 +184,10 @@ func (e *environment) measureAPI(ctx context.Context, n int, post func(*apiServe
 	return rate, nil
 }
 
-func (s *apiServer) postLists(n int) error {
+func postLists(n int) func(*apiServer) error {
 	all := messages(n, true, message.Bulk)
-	return inParallel(apiProducers, n/apiBody, func(i int) error {
+	bodies := make([][]byte, n/apiBody)
+	for i := range bodies {
 		body := []byte{'['}
 		for k, m := range all[i*apiBody : (i+1)*apiBody] {
 			if k > 0 {
@@ -194,8 +195,11 @@ func (s *apiServer) postLists(n int) error {
 			}
 			body = m.AppendJSON(body)
 		}
-		return s.post(append(body, ']'))
-	})
+		bodies[i] = append(body, ']')
+	}
+	return func(s *apiServer) error {
+		return inParallel(apiProducers, len(bodies), func(i int) error { return s.post(bodies[i]) })
+	}
 }
 
 func (s *apiServer) post(body []byte) error {
@@ -216,12 +220,15 @@ func (s *apiServer) post(body []byte) error {
 	return nil
 }
 
-func (s *apiServer) postLines(n int) error {
-	total, err := s.stream(bytes.NewReader(linesOf(messages(n, true, message.Bulk))))
-	if err == nil && total.Accepted != n {
-		err = fmt.Errorf("%d of %d lines were accepted", total.Accepted, n)
+func postLines(n int) func(*apiServer) error {
+	text := linesOf(messages(n, true, message.Bulk))
+	return func(s *apiServer) error {
+		total, err := s.stream(bytes.NewReader(text))
+		if err == nil && total.Accepted != n {
+			err = fmt.Errorf("%d of %d lines were accepted", total.Accepted, n)
+		}
+		return err
 	}
-	return err
 }
 
 // A total is the last line of an answer to JSON Lines.

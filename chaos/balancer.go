@@ -100,7 +100,7 @@ func (b *balancer) proxy() http.Handler {
 			b.mu.Lock()
 			defer b.mu.Unlock()
 			b.statuses[res.StatusCode]++
-			if asked := res.Header.Get("Retry-After") != ""; res.StatusCode >= 500 && (res.StatusCode != http.StatusServiceUnavailable || !asked) {
+			if asked := res.Header.Get("Retry-After") != ""; res.StatusCode >= 400 && (res.StatusCode != http.StatusServiceUnavailable || !asked) {
 				b.bad[fmt.Sprintf("answered %d, Retry-After: %v", res.StatusCode, asked)]++
 			}
 			return nil

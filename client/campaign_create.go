@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/hongyan-dispatch/hongyan/internal/campaign"
+	"github.com/hongyan-dispatch/hongyan/internal/clock"
 	"github.com/hongyan-dispatch/hongyan/internal/postgres"
 	"github.com/hongyan-dispatch/hongyan/message"
 )
@@ -68,7 +69,7 @@ func (c *Client) CreateCampaign(ctx context.Context, spec []byte) (Campaign, err
 	case err != nil && !errors.Is(err, postgres.ErrNoCampaign):
 		return Campaign{}, err
 	}
-	id := message.NewID(time.Now())
+	id := message.NewID(clock.Now())
 	err = c.ledger.CreateCampaign(ctx, s, id)
 	if errors.Is(err, postgres.ErrNameTaken) { // a moment ago
 		other, err := c.ledger.Campaign(ctx, s.Name)
@@ -139,7 +140,7 @@ func (c *Client) StartCampaign(ctx context.Context, idOrName string) (CampaignSt
 	if err := ready(row.Spec, youngest(audiences)); err != nil {
 		return "", err
 	}
-	now, err := c.ledger.Now(ctx) // not this machine's: schedules are kept by one clock
+	now, err := c.ledger.Time(ctx) // not this machine's: schedules are kept by one clock
 	if err != nil {
 		return "", err
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/hongyan-dispatch/hongyan/internal/clock"
 	"github.com/hongyan-dispatch/hongyan/internal/postgres"
 	"github.com/hongyan-dispatch/hongyan/message"
 	"github.com/hongyan-dispatch/hongyan/outcome"
@@ -84,9 +85,9 @@ func (c *Client) Replay(ctx context.Context, r Replay) (ReplayResult, error) {
 	}
 	var err error
 	if len(r.IDs) > 0 {
-		err = c.ledger.ReplayOnly(ctx, ask, r.IDs, time.Now(), told)
+		err = c.ledger.ReplayOnly(ctx, ask, r.IDs, clock.Now(), told)
 	} else {
-		err = c.ledger.Replay(ctx, ask, time.Now(), told)
+		err = c.ledger.Replay(ctx, ask, clock.Now(), told)
 	}
 	return result, err
 }

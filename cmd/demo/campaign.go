@@ -15,6 +15,8 @@ import (
 
 	"github.com/hongyan-dispatch/hongyan/client"
 	"github.com/hongyan-dispatch/hongyan/internal/campaign"
+	"github.com/hongyan-dispatch/hongyan/internal/ratelimit"
+	"github.com/hongyan-dispatch/hongyan/internal/report"
 	"github.com/hongyan-dispatch/hongyan/internal/tasks"
 	"github.com/hongyan-dispatch/hongyan/internal/token"
 	"github.com/hongyan-dispatch/hongyan/internal/wechat"
@@ -166,11 +168,9 @@ func (d *director) checkOptions(ctx context.Context) (o client.CheckOptions, err
 		return o, err
 	}
 	l := a.Limits.Template
-	margin := int64(math.Ceil(a.Reserve.Margin * float64(l.PerDay)))
-	o.Limits = client.CampaignLimits{
-		LeftToday: q.Remain - margin, PerDay: l.PerDay - margin, Reserve: int64(a.Reserve.UrgentDay * float64(l.PerDay)),
-		PerSecond: l.PerSecond * (1 - a.Reserve.UrgentPace),
-	}
+	o.Limits = client.CampaignLimits(report.RoomOf(ratelimit.Limits{
+		PerDay: l.PerDay, PerSecond: l.PerSecond, UrgentDay: a.Reserve.UrgentDay, UrgentPace: a.Reserve.UrgentPace, Margin: a.Reserve.Margin,
+	}, q.Remain))
 	return o, nil
 }
 

@@ -108,7 +108,7 @@ func (s *screen) draw(text string) error {
 func progressLine(v report.CampaignProgress) string {
 	text := fmt.Sprintf("%s %d/%d %s", standing(v.Campaign), v.Ended, v.Total, rate(v.PerSecond))
 	if !v.ETA.IsZero() {
-		text += ", until " + v.ETA.Local().Format("15:04:05")
+		text += ", until " + v.ETA.Local().Format("15:04:05 MST")
 	}
 	for _, o := range v.Outcomes {
 		text += fmt.Sprintf(", %s %d", strings.TrimSpace(string(o.Status)+" "+string(o.Reason)), o.Count)

@@ -79,5 +79,5 @@ func (f *forecast) row() (waiting any, done string) {
 	case f.DoneAt.IsZero():
 		return f.Waiting, "–"
 	}
-	return f.Waiting, f.DoneAt.Local().Format("2006-01-02 15:04")
+	return f.Waiting, f.DoneAt.Local().Format("2006-01-02 15:04 MST")
 }

@@ -20,6 +20,7 @@ import (
 
 	"github.com/hongyan-dispatch/hongyan/client"
 	"github.com/hongyan-dispatch/hongyan/internal/config"
+	"github.com/hongyan-dispatch/hongyan/internal/postgres"
 	"github.com/hongyan-dispatch/hongyan/internal/wechat"
 	"github.com/hongyan-dispatch/hongyan/message"
 )
@@ -87,7 +88,10 @@ func complain(stderr io.Writer, err error) int {
 func hint(err error) string {
 	refused, answered := errors.AsType[*pgconn.PgError](err)
 	_, away := errors.AsType[*pgconn.ConnectError](err)
+	_, queried := errors.AsType[postgres.QueryError](err)
 	switch {
+	case queried:
+		return " (see audience.sql of the spec, and --database or campaigns.database)"
 	case answered && slices.Contains(undefined, refused.Code):
 		return " (the schema is missing or older than this command: run worker migrate)"
 	case away, errors.Is(err, client.ErrUnavailable):

@@ -370,7 +370,7 @@ func TestACampaignOverHTTP(t *testing.T) {
 	if _, err := c.CreateCampaign(ctx, []byte(strings.Replace(saleCampaign, "您好", "再见", 1))); !isSpecError(err) {
 		t.Errorf("another of that name: %v", err)
 	}
-	const n = 2000
+	const n = 500 // at 80 a second
 	var people strings.Builder
 	people.WriteString("openid,name\n")
 	for i := range n {
@@ -437,5 +437,42 @@ func (h *house) read(text string, into any) {
 	h.Helper()
 	if err := json.Unmarshal([]byte(text), into); err != nil {
 		h.Fatalf("%v: %s", err, text)
+	}
+}
+
+// What a check says of windows and caps comes whole over HTTP.
+func TestTheFactsOfACheckOverHTTP(t *testing.T) {
+	t.Parallel()
+	h := startSimulated(t)
+	c, err := client.HTTP(h.url, h.key("crm", "shop:*:*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	ctx := t.Context()
+	check := func(name, spec string) client.CampaignCheck {
+		t.Helper()
+		if _, err := c.CreateCampaign(ctx, []byte("name: "+name+"\naccount: shop\n"+spec)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.ImportAudience(ctx, name, "people.csv", strings.NewReader("openid\noHTTP1\noHTTP2\noHTTP3\n"), client.ImportOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		k, err := c.CheckCampaign(ctx, name, client.CheckOptions{})
+		if err != nil || !k.Fits() {
+			t.Fatalf("%s: %+v, %v", name, k, err)
+		}
+		return k
+	}
+	if err := c.Event(ctx, client.Event{Account: "shop", OpenID: "oHTTP2", Type: client.Messaged, At: time.Now()}); err != nil {
+		t.Fatal(err)
+	}
+	k := check("answers", "kind: custom\ncustom: {msgtype: text, text: {content: 您好}}\n")
+	if k.Closed != 2 || k.Mass != nil || k.Forecast == nil || k.Forecast.Needs != 1 || k.Forecast.Timezone != "Asia/Shanghai" {
+		t.Errorf("of kind custom: %d closed, %+v, forecast %+v", k.Closed, k.Mass, k.Forecast)
+	}
+	k = check("news", "kind: mass\nmass: {msgtype: text, text: {content: 今晚上新}}\n")
+	if m := k.Mass; k.Closed != -1 || m == nil || m.Messages != 1 || m.Users != 3 || m.Cap != "" || m.Allowed.IsZero() || k.Forecast == nil || k.Forecast.Needs != 1 {
+		t.Errorf("of kind mass: %d closed, %+v, forecast %+v", k.Closed, k.Mass, k.Forecast)
 	}
 }

@@ -17,6 +17,7 @@ import (
 func watchedBy(metrics *telemetry.Metrics, o app.Options) app.Options {
 	o.Decided = func(a *pipeline.Attempt, o outcome.Outcome, took time.Duration) { decided(metrics, a, o, took) }
 	o.Called = func(a *pipeline.Attempt, r wechat.Result) { called(metrics, a.API(), r) }
+	o.Cancelled = func(account string, kind message.Kind, n int) { metrics.Cancelled(account, string(kind), n) }
 	o.Claimed = func(account string, kind message.Kind, granted bool) { metrics.Claimed(account, string(kind), granted) }
 	o.Webhook = func(account, result string, _ time.Duration) { metrics.Webhook(account, result) }
 	o.Joined = func(j reconcile.Joined) {

@@ -40,9 +40,11 @@ type Options struct {
 	Ready   func()                                                           // the worker takes parcels
 	Decided func(a *pipeline.Attempt, o outcome.Outcome, took time.Duration) // a decision was written
 	Called  func(a *pipeline.Attempt, r wechat.Result)                       // a call that sends was made
-	Joined  func(j reconcile.Joined)                                         // a receipt found its message
-	Webhook func(account, result string, lag time.Duration)                  // an endpoint was told, or not
-	Claimed func(account string, kind message.Kind, granted bool)            // a claim was asked for
+
+	Cancelled func(account string, kind message.Kind, n int)        // recipients of a campaign that was cancelled became messages that are
+	Joined    func(j reconcile.Joined)                              // a receipt found its message
+	Webhook   func(account, result string, lag time.Duration)       // an endpoint was told, or not
+	Claimed   func(account string, kind message.Kind, granted bool) // a claim was asked for
 
 	Resolved func(l reconcile.LeftBehind, s outcome.Status) // what a dead worker left got its fate
 	Requeued func(messages int)                             // accepted messages were in no queue

@@ -22,7 +22,7 @@ func (w *pod) campaigns(ctx context.Context) error {
 		f := &feed.Feeder{
 			Campaigns: &campaignRows{store: w.store, rdb: w.shared, queue: w.enqueuer}, Gates: w.board, Queue: w.enqueuer, Flows: w.accounts.flows, Log: w.log,
 		}
-		s := &feed.Settler{Firings: settling{w.store}, Log: w.log}
+		s := &feed.Settler{Firings: settling{w.store, w.options.Cancelled}, Log: w.log}
 		var both errgroup.Group
 		both.Go(func() error { return f.Run(ctx) })
 		both.Go(func() error { return s.Run(ctx) })

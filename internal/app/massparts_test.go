@@ -80,7 +80,7 @@ func (w *ward) settle() {
 	w.Helper()
 	for more := true; more; {
 		var err error
-		if more, err = (settling{w.store}).Settle(w.Context()); err != nil {
+		if more, err = (settling{store: w.store}).Settle(w.Context()); err != nil {
 			w.Fatal(err)
 		}
 	}

@@ -16,7 +16,10 @@ const (
 )
 
 // settling are the open firings as their settler sees them.
-type settling struct{ store *postgres.Store }
+type settling struct {
+	store     *postgres.Store
+	cancelled func(account string, kind message.Kind, n int) // optional
+}
 
 func (s settling) Settle(ctx context.Context) (more bool, err error) {
 	open, err := s.store.OpenFirings(ctx)
@@ -37,7 +40,12 @@ func (s settling) Settle(ctx context.Context) (more bool, err error) {
 func (s settling) settle(ctx context.Context, f postgres.OpenFiring) (more bool, err error) {
 	cancelled := 0
 	if f.Of.State.Ended() && f.Of.Kind != message.Mass {
-		if cancelled, err = s.store.CancelWaiting(ctx, f, cancelAtOnce); err != nil {
+		messages := 0
+		cancelled, messages, err = s.store.CancelWaiting(ctx, f, cancelAtOnce)
+		if s.cancelled != nil && messages > 0 {
+			s.cancelled(f.Of.Account, f.Of.Kind, messages)
+		}
+		if err != nil {
 			return false, err
 		}
 	}

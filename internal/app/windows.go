@@ -19,7 +19,18 @@ type windows struct {
 }
 
 func (w windows) Reserve(ctx context.Context, app message.AppID, user message.OpenID, id message.ID, now time.Time) (pipeline.Window, error) {
-	v, err := w.Ledger.Reserve(ctx, app, user, id, now)
+	return w.ask(ctx, w.Ledger.Reserve, app, user, id, now)
+}
+
+func (w windows) Spend(ctx context.Context, app message.AppID, user message.OpenID, id message.ID, now time.Time) (pipeline.Window, error) {
+	return w.ask(ctx, w.Ledger.Spend, app, user, id, now)
+}
+
+// asks is a question to the window ledger.
+type asks func(ctx context.Context, app message.AppID, user message.OpenID, id message.ID, now time.Time) (window.Verdict, error)
+
+func (w windows) ask(ctx context.Context, may asks, app message.AppID, user message.OpenID, id message.ID, now time.Time) (pipeline.Window, error) {
+	v, err := may(ctx, app, user, id, now)
 	if err != nil {
 		return pipeline.WindowClosed, err
 	}
@@ -27,7 +38,7 @@ func (w windows) Reserve(ctx context.Context, app message.AppID, user message.Op
 		whole, err := w.Whole(ctx, app, user, now)
 		if err == nil && !whole {
 			if err = w.restore(ctx, app, user, now); err == nil {
-				v, err = w.Ledger.Reserve(ctx, app, user, id, now)
+				v, err = may(ctx, app, user, id, now)
 			}
 		}
 		if err != nil {

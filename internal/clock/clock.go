@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// Tolerated is by how much a clock may differ before it is corrected: what asking takes cannot be told from it.
+// Tolerated is by how much a clock may differ before it is corrected.
 const Tolerated = 500 * time.Millisecond
 
 // offset is what is added to this machine's time, in nanoseconds.
@@ -36,14 +36,14 @@ func Until(t time.Time) time.Duration { return t.Sub(Now()) }
 func Offset() time.Duration { return time.Duration(offset.Load()) }
 
 // Follow takes an answer to the question what time it is, which was asked and answered by this machine's clock, and
-// says whether the offset changed. An answer that took longer than what is tolerated says nothing.
+// says whether the offset changed. What asking took makes the answer less sure; it is taken up where it differs by more.
 func Follow(answer, asked, answered time.Time) bool {
 	took := answered.Sub(asked)
-	if took < 0 || took > Tolerated {
+	if took < 0 {
 		return false
 	}
 	measured := answer.Sub(asked.Round(0).Add(took / 2))
-	if (measured - Offset()).Abs() <= Tolerated {
+	if (measured - Offset()).Abs() <= Tolerated+took/2 {
 		return false
 	}
 	if measured.Abs() <= Tolerated {

@@ -18,8 +18,9 @@ func TestFollow(t *testing.T) {
 		{"a good clock", 100 * time.Millisecond, 4 * time.Millisecond, false, 0},
 		{"ten minutes behind", 10 * time.Minute, 4 * time.Millisecond, true, 10 * time.Minute},
 		{"still behind, and a little more", 10*time.Minute + 300*time.Millisecond, 4 * time.Millisecond, false, 10 * time.Minute},
-		{"an answer that was long on its way", -time.Hour, time.Second, false, 10 * time.Minute},
-		{"a clock that was put back while it was asked", -time.Hour, -time.Second, false, 10 * time.Minute},
+		{"a little less, after an answer that was long on its way", 10*time.Minute - 900*time.Millisecond, time.Second, false, 10 * time.Minute},
+		{"another clock, after an answer that was long on its way", -time.Hour, 4 * time.Second, true, -time.Hour},
+		{"a clock that was put back while it was asked", time.Hour, -time.Second, false, -time.Hour},
 		{"ten minutes ahead", -10 * time.Minute, 4 * time.Millisecond, true, -10 * time.Minute},
 		{"put right", 200 * time.Millisecond, 4 * time.Millisecond, true, 0},
 	} {

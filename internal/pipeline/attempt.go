@@ -35,6 +35,7 @@ type Attempt struct {
 	Effects Effects
 
 	window bool // holds a slot of the customer-service window
+	spent  bool // and has spent it
 	token  wechat.Token
 	quota  QuotaToken
 	claim  Claim

@@ -54,9 +54,12 @@ type Health interface {
 // Windows is the ledger of the customer-service window.
 type Windows interface {
 	Reserve(ctx context.Context, app message.AppID, user message.OpenID, id message.ID, now time.Time) (Window, error)
-	Confirm(ctx context.Context, app message.AppID, user message.OpenID, id message.ID, now time.Time) error
-	// Release gives back a slot that is only held; one that was confirmed stays, whatever a later attempt brings.
+	// Spend is Reserve by whoever holds the claim, right before the call: the slot counts for good.
+	Spend(ctx context.Context, app message.AppID, user message.OpenID, id message.ID, now time.Time) (Window, error)
+	// Release gives back a slot that is only held; Withdraw one that was spent, by whoever spent it and knows that
+	// nothing was sent.
 	Release(ctx context.Context, app message.AppID, user message.OpenID, id message.ID) error
+	Withdraw(ctx context.Context, app message.AppID, user message.OpenID, id message.ID) error
 	Refused(ctx context.Context, app message.AppID, user message.OpenID, code int, now time.Time) error
 }
 

@@ -118,16 +118,38 @@ func windowOpen(w Windows) Stage {
 			if !holds(a) {
 				return
 			}
-			// What fails here lapses by itself after 120 s, or is confirmed by the settle.
 			switch a.Fate {
 			case Refused, NotSent, Answered:
-				_ = w.Release(ctx, a.Account.AppID, a.Message.To, a.Message.ID)
+				switch {
+				case !a.spent: // what fails here lapses by itself after 120 s
+					_ = w.Release(ctx, a.Account.AppID, a.Message.To, a.Message.ID)
+				case !a.claim.Doubt: // else an earlier attempt may have left, whose slot it is
+					_ = w.Withdraw(ctx, a.Account.AppID, a.Message.To, a.Message.ID)
+				}
 			case Left:
-				_ = w.Confirm(ctx, a.Account.AppID, a.Message.To, a.Message.ID, a.Now)
 			case ClaimRefused: // the slot is the message's: its other run has it
 			}
 		},
 	}
+}
+
+// spend makes the slot count that the message holds, right before it is sent, or ends the run: another run of the message
+// may have given the slot back, so that it went to another message.
+func (a *Attempt) spend(ctx context.Context, w Windows) (outcome.Outcome, error) {
+	if !a.window || a.Message.Kind != message.Custom {
+		return outcome.Outcome{}, nil
+	}
+	state, err := w.Spend(ctx, a.Account.AppID, a.Message.To, a.Message.ID, clock.Now())
+	switch {
+	case err != nil:
+		return outcome.Outcome{}, err
+	case state == WindowOpen:
+		a.spent = true
+		return outcome.Outcome{}, nil
+	case state == WindowUsed:
+		return a.inDoubt(a.insteadOf(outcome.Outcome{Status: outcome.Skipped, Reason: outcome.WindowUsed})), nil
+	}
+	return a.inDoubt(a.insteadOf(outcome.Outcome{Status: outcome.Skipped, Reason: outcome.WindowClosed})), nil
 }
 
 func underMassCap(c Caps) Stage {

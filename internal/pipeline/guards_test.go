@@ -155,9 +155,10 @@ func TestGuards(t *testing.T) {
 // gone says what became of the window's slot and of the quota tokens.
 func (w *world) gone() string {
 	var words []string
-	for _, name := range []string{"confirm", "release"} {
+	for _, name := range []string{"release", "withdraw", "spend"} {
 		if w.count(name) > 0 {
 			words = append(words, name)
+			break
 		}
 	}
 	return strings.TrimSpace(strings.Join(append(words, w.tokens()), " "))

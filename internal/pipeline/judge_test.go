@@ -150,7 +150,7 @@ func TestJudgement(t *testing.T) {
 // riskTaken is the policy under which even a message without an id may be in doubt and sent again.
 var riskTaken = Policy{ResendCustom: time.Minute, ResendSubscribe: time.Minute}
 
-// checkTakes: the slot is confirmed where the message left or may have left, else released; the call counts where a
+// checkTakes: the slot stays spent where the message left or may have left, else it is given back; the call counts where a
 // connection was had.
 func (w *world) checkTakes(t *testing.T, k message.Kind, r wechat.Result, o outcome.Outcome) {
 	t.Helper()
@@ -160,9 +160,9 @@ func (w *world) checkTakes(t *testing.T, k message.Kind, r wechat.Result, o outc
 	}
 	slot := ""
 	if k == message.Custom {
-		slot = "release "
-		if r.Class != wechat.NotSent || o.Status == outcome.Sent {
-			slot = "confirm "
+		slot = "withdraw "
+		if r.Class != wechat.NotSent || o.Status == outcome.Sent || w.claim.Doubt { // or an earlier attempt's
+			slot = "spend "
 		}
 	}
 	if got := w.gone(); got != slot+tokens {

@@ -133,7 +133,7 @@ func (w *world) draw(t *rapid.T, a *Attempt, drain func()) {
 	w.noRefresh = rapid.SampledFrom(tokens).Draw(t, "no refresh")
 	w.results = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) wechat.Result { return drawResult(t, a.Message.Kind) }), 1, 2).Draw(t, "results")
 
-	events := []string{"suppressed", "look", "token", "looked", "reserve", "take", "claim", "call", "refresh", "confirm", "release"}
+	events := []string{"suppressed", "look", "token", "looked", "reserve", "take", "claim", "call", "refresh", "spend", "withdraw", "release"}
 	if seldom("a store is away") {
 		w.fails[rapid.SampledFrom(events).Draw(t, "where")] = errAway
 	}
@@ -180,7 +180,10 @@ func (w *world) checkRun(t *rapid.T, a *Attempt, o outcome.Outcome, err error) {
 		t.Fatalf("%s; events %v", what, w.events)
 	}
 	claim, call := slices.Index(w.events, "claim"), slices.Index(w.events, "call")
-	reserved, settled := w.count("reserve"), w.count("confirm")+w.count("release")
+	reserved, settled := w.count("reserve"), w.count("withdraw")+w.count("release")
+	if a.spent && settled == 0 && (a.Fate == Left || a.claim.Doubt) {
+		settled++ // it counts
+	}
 	if w.fails["reserve"] != nil {
 		reserved = 0
 	}

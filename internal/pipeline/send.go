@@ -64,6 +64,13 @@ func send(d Deps) Stage {
 		if err := a.quota.Ready(ctx); err != nil {
 			return a.unsent(err), nil
 		}
+		switch o, err := a.spend(ctx, d.Windows); {
+		case err != nil:
+			return a.unsent(err), nil
+		case o.Decided():
+			a.Fate = NotSent
+			return o, nil
+		}
 		o, r := a.call(ctx, d)
 		if r.Class == wechat.NotSent && r.Error() != nil && r.Error().Disposition() == wechat.TokenRefresh {
 			o = a.again(ctx, d, r.Error())

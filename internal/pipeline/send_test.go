@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"fmt"
 	"reflect"
 	"slices"
 	"testing"
@@ -18,7 +19,7 @@ import (
 func TestTheWholeWay(t *testing.T) {
 	for kind, want := range map[message.Kind][]string{
 		message.Template: {"suppressed", "look", "token", "take", "claim", "token", "call", "passed"},
-		message.Custom:   {"suppressed", "look", "token", "looked", "reserve", "take", "claim", "token", "call", "passed", "confirm"},
+		message.Custom:   {"suppressed", "look", "token", "looked", "reserve", "take", "claim", "token", "spend", "call", "passed"},
 	} {
 		w := newWorld()
 		o, err := w.run(t, w.attempt(kind))
@@ -81,50 +82,50 @@ func TestRefusedToken(t *testing.T) {
 	}{
 		{
 			"is refreshed, and the call repeated",
-			func(w *world) { w.results = append(w.results, accepted) }, "sent", 2, "confirm spent spent", "refresh, passed",
+			func(w *world) { w.results = append(w.results, accepted) }, "sent", 2, "spend spent spent", "refresh, passed",
 		},
 		{
 			"and then what WeChat says counts",
 			func(w *world) { w.results = append(w.results, refusal(message.Custom, 45015)) },
-			"failed refused_recipient", 2, "release spent spent", "refresh, passed, windowRefused 45015",
+			"failed refused_recipient", 2, "withdraw spent spent", "refresh, passed, windowRefused 45015",
 		},
 		{
 			"and then an answer that is lost",
-			func(w *world) { w.results = append(w.results, lost) }, "unknown in_doubt", 2, "confirm spent spent", "refresh",
+			func(w *world) { w.results = append(w.results, lost) }, "unknown in_doubt", 2, "spend spent spent", "refresh",
 		},
 		{
 			"and then no connection",
-			func(w *world) { w.results = append(w.results, noDial) }, "parked backoff", 2, "release spent returned", "refresh",
+			func(w *world) { w.results = append(w.results, noDial) }, "parked backoff", 2, "withdraw spent returned", "refresh",
 		},
 		{
 			"twice breaks the account's gate",
-			func(*world) {}, "parked gate", 2, "release spent spent", "refresh, broken shop",
+			func(*world) {}, "parked gate", 2, "withdraw spent spent", "refresh, broken shop",
 		},
 		{
 			"and no other to be had",
-			func(w *world) { w.noRefresh = errAway }, "parked gate", 1, "release spent", "refresh",
+			func(w *world) { w.noRefresh = errAway }, "parked gate", 1, "withdraw spent", "refresh",
 		},
 		{
 			"and the secret as well",
 			func(w *world) { w.noRefresh = &wechat.Error{API: wechat.PathStableToken, Code: 40125} },
-			"parked gate", 1, "release spent", "refresh, broken shop",
+			"parked gate", 1, "withdraw spent", "refresh, broken shop",
 		},
 		{
 			"and no quota for a second call",
 			func(w *world) { w.noQuota = []error{nil, &NoQuota{Until: time.Now().Add(time.Hour), Reason: "quota"}} },
-			"parked quota", 1, "release spent", "refresh",
+			"parked quota", 1, "withdraw spent", "refresh",
 		},
 		{
 			"and the quota away",
-			func(w *world) { w.noQuota = []error{nil, errAway} }, "parked pace", 1, "release spent", "refresh",
+			func(w *world) { w.noQuota = []error{nil, errAway} }, "parked pace", 1, "withdraw spent", "refresh",
 		},
 		{
 			"and no room for a second call",
-			func(w *world) { w.notReady = []error{nil, errAway} }, "parked pace", 1, "release spent returned", "refresh",
+			func(w *world) { w.notReady = []error{nil, errAway} }, "parked pace", 1, "withdraw spent returned", "refresh",
 		},
 		{
 			"and the claim too old by then",
-			func(w *world) { w.before = sleepAt("refresh", maxClaimAge+1) }, "parked pace", 1, "release spent returned", "refresh",
+			func(w *world) { w.before = sleepAt("refresh", maxClaimAge+1) }, "parked pace", 1, "withdraw spent returned", "refresh",
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -183,7 +184,7 @@ func TestStaleClaim(t *testing.T) {
 				if got := words(o, a.Effects); err != nil || got != "parked pace" || len(w.calls) > 0 {
 					t.Errorf("got %q, %v after %d calls, want parked after none", got, err, len(w.calls))
 				}
-				if w.tokens() != "returned" || w.count("release") != w.count("reserve") {
+				if w.tokens() != "returned" || w.count("release")+w.count("withdraw") != w.count("reserve") {
 					t.Errorf("the slot and the tokens: %q, want all given back", w.gone())
 				}
 			})
@@ -254,11 +255,48 @@ func TestWhatIsClaimedIsFinished(t *testing.T) {
 // A slot or a word to the window ledger that is lost changes no outcome: it lapses by itself.
 func TestUndoMustNotFail(t *testing.T) {
 	w := newWorld()
-	w.fails["confirm"], w.fails["release"], w.fails["windowRefused"] = errAway, errAway, errAway
+	w.fails["withdraw"], w.fails["release"], w.fails["windowRefused"] = errAway, errAway, errAway
 	for _, r := range []wechat.Result{accepted, lost, refusal(message.Custom, 45047)} {
 		w.results = []wechat.Result{r}
 		if o, err := w.run(t, w.attempt(message.Custom)); err != nil || !o.Status.Terminal() {
 			t.Errorf("got %+v, %v, want a terminal outcome", o, err)
 		}
 	}
+}
+
+// Another run of the message may have given its slot back after this one looked: right before the call it is asked again.
+func TestASlotThatIsLostIsNotOverrun(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		then  Window
+		doubt bool
+		want  string
+	}{
+		{"another message has it", WindowUsed, false, "skipped window_used, a fallback"},
+		{"the window has closed", WindowClosed, false, "skipped window_closed, a fallback"},
+		{"an earlier attempt may have left", WindowUsed, true, "unknown in_doubt"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld()
+			w.windowThen, w.claim.Doubt = c.then, c.doubt
+			a := w.attempt(message.Custom)
+			a.Account.Policy, a.Message.Fallback = riskTaken, fallback()
+			o, err := w.run(t, a)
+			got := fmt.Sprintf("%s %s", o.Status, o.Reason)
+			if a.Effects.Fallback != nil {
+				got += ", a fallback"
+			}
+			if err != nil || got != c.want || len(w.calls) > 0 || a.Fate != NotSent {
+				t.Errorf("got %s, %v and %d calls, want %s and none", got, err, len(w.calls), c.want)
+			}
+		})
+	}
+	t.Run("nobody can say", func(t *testing.T) {
+		w := newWorld()
+		w.fails["spend"] = errAway
+		o, err := w.run(t, w.attempt(message.Custom))
+		if err != nil || o.Status != outcome.Parked || len(w.calls) > 0 {
+			t.Errorf("got %+v, %v and %d calls, want it parked", o, err, len(w.calls))
+		}
+	})
 }

@@ -23,6 +23,7 @@ type world struct {
 	suppressed bool
 	gateUntil  time.Time
 	window     Window
+	windowThen Window  // when the slot is to be spent
 	noQuota    []error // of each Take; nil where there is none left
 	notReady   []error // of each QuotaToken.Ready
 	noToken    error
@@ -112,8 +113,8 @@ func (w *world) held() string {
 			return fmt.Sprintf("quota token %d was spent %d times and returned %d times", i, t.spent, t.returned)
 		}
 	}
-	if r, c, l := w.count("reserve"), w.count("confirm"), w.count("release"); c+l > r {
-		return fmt.Sprintf("%d slots reserved, %d confirmed, %d released", r, c, l)
+	if r, l, d := w.count("reserve"), w.count("release"), w.count("withdraw"); l+d > r || d > w.count("spend") {
+		return fmt.Sprintf("%d slots reserved, %d released, %d withdrawn", r, l, d)
 	}
 	if wire, ahead := w.senders.wire.taken(), w.senders.ahead.taken(); wire+ahead > 0 {
 		return fmt.Sprintf("%d senders and %d allowances are still taken", wire, ahead)
@@ -200,9 +201,14 @@ func (w *world) Reserve(context.Context, message.AppID, message.OpenID, message.
 	return w.window, w.note("reserve")
 }
 
-func (w *world) Confirm(ctx context.Context, _ message.AppID, _ message.OpenID, _ message.ID, _ time.Time) error {
-	live(ctx, "confirmed")
-	return w.note("confirm")
+func (w *world) Spend(ctx context.Context, _ message.AppID, _ message.OpenID, _ message.ID, _ time.Time) (Window, error) {
+	live(ctx, "spent")
+	return w.windowThen, w.note("spend")
+}
+
+func (w *world) Withdraw(ctx context.Context, _ message.AppID, _ message.OpenID, _ message.ID) error {
+	live(ctx, "withdrawn")
+	return w.note("withdraw")
 }
 
 func (w *world) Release(ctx context.Context, _ message.AppID, _ message.OpenID, _ message.ID) error {

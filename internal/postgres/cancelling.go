@@ -14,42 +14,43 @@ import (
 const cancelRows = 2000
 
 // CancelWaiting closes up to limit waiting chunks of a firing whose campaign has ended: each recipient that is no message
-// yet becomes one that is cancelled. No worker has a hand in it. It says how many chunks it was.
-func (s *Store) CancelWaiting(ctx context.Context, f OpenFiring, limit int) (n int, err error) {
+// yet becomes one that is cancelled. No worker has a hand in it. It says how many chunks it was, and how many messages.
+func (s *Store) CancelWaiting(ctx context.Context, f OpenFiring, limit int) (n, messages int, err error) {
 	account, err := s.accountID(ctx, f.Of.Account)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	labels, err := marshalLabels(f.Of.Spec.Labels)
 	if err != nil {
-		return 0, fmt.Errorf("cancel waiting chunks: %w", err)
+		return 0, 0, fmt.Errorf("cancel waiting chunks: %w", err)
 	}
 	rows, err := s.pool.Query(ctx, `SELECT no, fence, first, last FROM chunk WHERE firing = $1 AND state = 'waiting' ORDER BY no LIMIT $2`, f.ID, limit)
 	if err != nil {
-		return 0, fmt.Errorf("cancel waiting chunks: %w", err)
+		return 0, 0, fmt.Errorf("cancel waiting chunks: %w", err)
 	}
 	chunks, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (c Chunk, err error) {
 		return c, row.Scan(&c.No, &c.Fence, &c.First, &c.Last)
 	})
 	if err != nil {
-		return 0, fmt.Errorf("cancel waiting chunks: %w", err)
+		return 0, 0, fmt.Errorf("cancel waiting chunks: %w", err)
 	}
 	for n < len(chunks) {
 		k := n + 1 // neighbours go together
 		for k < len(chunks) && chunks[k].First == chunks[k-1].Last+1 && chunks[k].Last-chunks[n].First < cancelRows {
 			k++
 		}
-		if err := s.cancelChunks(ctx, f, account, labels, chunks[n:k]); err != nil {
-			return n, fmt.Errorf("cancel waiting chunks: %w", err)
+		made, err := s.cancelChunks(ctx, f, account, labels, chunks[n:k])
+		if err != nil {
+			return n, messages, fmt.Errorf("cancel waiting chunks: %w", err)
 		}
-		n = k
+		n, messages = k, messages+made
 	}
-	return n, nil
+	return n, messages, nil
 }
 
 // cancelChunks writes the messages and closes the chunks in one statement. A chunk that had a run before is counted
 // later ([Store.SettleChunks]): what that run has left may be on its way still.
-func (s *Store) cancelChunks(ctx context.Context, f OpenFiring, account int32, labels []byte, chunks []Chunk) error {
+func (s *Store) cancelChunks(ctx context.Context, f OpenFiring, account int32, labels []byte, chunks []Chunk) (made int, err error) {
 	var ids [][16]byte
 	var no, fence, first, last []int32
 	for _, c := range chunks {
@@ -59,7 +60,7 @@ func (s *Store) cancelChunks(ctx context.Context, f OpenFiring, account int32, l
 		}
 	}
 	// Postgres does not know how many rows a WITH gives: a join of two of them would compare each with each.
-	_, err := s.pool.Exec(ctx, `
+	err = s.pool.QueryRow(ctx, `
 		WITH made AS (
 			INSERT INTO message (id, parcel, msgid, first_intent_at, intent_at, finished_at, account, kind, lane, state, reason, claim, pod, errcode, firing, n, attempt, doubt)
 			SELECT (@ids::uuid[])[n - @from::int4 + 1], '00000000-0000-0000-0000-000000000000', 0, 'epoch', 'epoch', now(), @account, @kind::text::message_kind,
@@ -71,16 +72,18 @@ func (s *Store) cancelChunks(ctx context.Context, f OpenFiring, account int32, l
 			SELECT m.id, r.openid, '{}', @labels::text::jsonb FROM made m JOIN recipient r ON r.audience = @audience AND r.n = m.n
 			ON CONFLICT (id) DO NOTHING),
 		told AS (
-			INSERT INTO event (message_id, claim, state, reason, note) SELECT id, 0, 'cancelled', 'cancelled', 'its campaign was cancelled' FROM made)
-		UPDATE chunk k SET fence = k.fence + 1,
-			state = CASE WHEN w.made = k.last - k.first + 1 THEN 'done' ELSE 'settling' END,
-			tally = CASE WHEN w.made = k.last - k.first + 1 THEN jsonb_build_object('cancelled cancelled', w.made) ELSE k.tally END
-		FROM (
-			SELECT no, fence, (SELECT count(*) FROM made WHERE n BETWEEN first AND last) AS made
-			FROM unnest(@no::int4[], @fence::int4[], @first::int4[], @last::int4[]) AS w (no, fence, first, last)) AS w
-		WHERE k.firing = @firing AND k.no = ANY (@no::int4[]) AND k.no = w.no AND k.fence = w.fence AND k.state = 'waiting'`, pgx.NamedArgs{
+			INSERT INTO event (message_id, claim, state, reason, note) SELECT id, 0, 'cancelled', 'cancelled', 'its campaign was cancelled' FROM made),
+		closed AS (
+			UPDATE chunk k SET fence = k.fence + 1,
+				state = CASE WHEN w.made = k.last - k.first + 1 THEN 'done' ELSE 'settling' END,
+				tally = CASE WHEN w.made = k.last - k.first + 1 THEN jsonb_build_object('cancelled cancelled', w.made) ELSE k.tally END
+			FROM (
+				SELECT no, fence, (SELECT count(*) FROM made WHERE n BETWEEN first AND last) AS made
+				FROM unnest(@no::int4[], @fence::int4[], @first::int4[], @last::int4[]) AS w (no, fence, first, last)) AS w
+			WHERE k.firing = @firing AND k.no = ANY (@no::int4[]) AND k.no = w.no AND k.fence = w.fence AND k.state = 'waiting')
+		SELECT count(*) FROM made`, pgx.NamedArgs{
 		"ids": ids, "no": no, "fence": fence, "first": first, "last": last, "from": first[0], "to": last[len(last)-1],
 		"audience": f.Audience, "account": account, "kind": string(f.Of.Kind), "lane": string(message.Bulk), "firing": f.ID, "labels": labels,
-	})
-	return err
+	}).Scan(&made)
+	return made, err
 }

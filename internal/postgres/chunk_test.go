@@ -227,9 +227,9 @@ func TestACancelEndsWhatNobodyHasBegunWith(t *testing.T) {
 	_, err := b.store.MoveCampaign(b.ctx, id, campaign.Cancel, "")
 	b.ok(err)
 	o := b.open(id)
-	for _, want := range []int{3, 2, 0} {
-		if n, err := b.store.CancelWaiting(b.ctx, o, 3); n != want || err != nil {
-			t.Fatalf("%d chunks were cancelled, %v, want %d", n, err, want)
+	for _, want := range [][2]int{{3, 1499}, {2, 800}, {0, 0}} {
+		if n, messages, err := b.store.CancelWaiting(b.ctx, o, 3); n != want[0] || messages != want[1] || err != nil {
+			t.Fatalf("%d chunks with %d messages were cancelled, %v, want %v", n, messages, err, want)
 		}
 	}
 	if states := b.chunkStates(o); states != "settling done done done done" {

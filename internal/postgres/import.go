@@ -37,13 +37,16 @@ type Newcomer struct {
 type Dropped struct {
 	Newcomer
 	Of      int32 // recipient who has the openid already; 0: suppressed
-	ErrCode int   // suppressed: WeChat's refusal
+	ErrCode int   // suppressed: WeChat's refusal; 0: by what was heard of the user
 }
 
 // Reason says why, in words.
 func (d Dropped) Reason() string {
 	if d.Of > 0 {
 		return fmt.Sprintf("duplicate: recipient %d has this openid", d.Of)
+	}
+	if d.ErrCode == 0 {
+		return "suppressed: the user has left, or refuses such messages"
 	}
 	return fmt.Sprintf("suppressed: the user refuses such messages (WeChat's %d)", d.ErrCode)
 }

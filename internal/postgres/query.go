@@ -16,6 +16,12 @@ import (
 // ErrNoOpenID says that a query gives nobody's openid.
 var ErrNoOpenID = errors.New("the query has no column openid")
 
+// A QueryError is that of the Postgres that is asked, which need not be the ledger.
+type QueryError struct{ error }
+
+// Unwrap gives its cause.
+func (e QueryError) Unwrap() error { return e.error }
+
 // A Query is an audience that some Postgres gives.
 type Query struct {
 	URL, SQL string
@@ -38,7 +44,7 @@ func (q Query) Stream(ctx context.Context) error {
 	cfg.RuntimeParams["default_transaction_read_only"] = "on"
 	conn, err := pgx.ConnectConfig(ctx, cfg)
 	if err != nil {
-		return fmt.Errorf("open database: %w", err)
+		return QueryError{fmt.Errorf("open database: %w", err)}
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
 	rows := conn.PgConn().ExecParams(ctx, q.SQL, nil, nil, nil, nil) // values as text, whatever their types
@@ -47,7 +53,7 @@ func (q Query) Stream(ctx context.Context) error {
 		return err // rows that are left go with the connection
 	}
 	if _, refused := rows.Close(); refused != nil { // a query that was refused has no columns
-		err = fmt.Errorf("query: %w", refused)
+		err = QueryError{fmt.Errorf("query: %w", refused)}
 	}
 	return err
 }

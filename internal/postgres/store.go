@@ -115,11 +115,3 @@ func (s *Store) ServerVersion(ctx context.Context) (version string, major int, e
 	}
 	return version, number / 10000, nil
 }
-
-// Now is what the database's clock says, which is the same for all programs.
-func (s *Store) Now(ctx context.Context) (now time.Time, err error) {
-	if err := s.pool.QueryRow(ctx, `SELECT now()`).Scan(&now); err != nil {
-		return now, fmt.Errorf("ask for the time: %w", err)
-	}
-	return now, nil
-}

@@ -92,6 +92,11 @@ func (m *Metrics) Decided(account, kind, lane, status, reason string, took time.
 	m.took.WithLabelValues(kind, lane).Observe(took.Seconds())
 }
 
+// Cancelled counts what a campaign that was cancelled has left, which no worker has had in hand.
+func (m *Metrics) Cancelled(account, kind string, n int) {
+	m.decisions.WithLabelValues(account, kind, "cancelled", "cancelled").Add(float64(n))
+}
+
 // Expect counts the decisions that alarm, of an account's kind, from 0 on: an increase from nothing at all to 1 is none to
 // Prometheus, and the first one would alarm nobody.
 func (m *Metrics) Expect(account, kind string) {

@@ -88,6 +88,9 @@ func (r *record) release(id message.ID) {
 	}
 }
 
+// withdraw takes back whatever there is of the message: whoever was about to send it knows that it was not sent.
+func (r *record) withdraw(id message.ID) { delete(r.sends, id) }
+
 // A bucket is the allowance of a user's last action of one kind.
 type bucket struct {
 	place  int
@@ -208,6 +211,15 @@ func (r *record) reserve(id message.ID, now int64, ts terms) ruling {
 	// Where our clock is behind the event's, the answer still comes after it.
 	r.sends[id] = sent{at: max(now, b.at), from: b.place}
 	return ruling{Open, held, b.ends}
+}
+
+// spend is reserve right before the message is sent: the slot counts for good.
+func (r *record) spend(id message.ID, now int64, ts terms) ruling {
+	got := r.reserve(id, now, ts)
+	if got.state == Open {
+		r.confirm(id, now)
+	}
+	return got
 }
 
 // refusal says why no allowance has room.

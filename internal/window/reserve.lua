@@ -1,4 +1,4 @@
--- Takes one answer from a user's allowances, for one message: record.reserve of record.go, in one step.
+-- Takes one answer from a user's allowances, for one message: record.reserve and record.spend of record.go, in one step.
 --
 -- KEYS[1]  the user's record
 -- ARGV[1]  now, in seconds
@@ -6,12 +6,14 @@
 -- ARGV[3]  seconds that a slot is held
 -- ARGV[4]  seconds that two clocks may stand apart
 -- ARGV[5]  answers that a record keeps
--- ARGV[6…] for each trigger in order: its name, messages (negative: unlimited), seconds it lasts, margin in seconds
+-- ARGV[6]  1: the answer counts for good, it is about to be sent; 0: the slot is held
+-- ARGV[7…] for each trigger in order: its name, messages (negative: unlimited), seconds it lasts, margin in seconds
 --
 -- Returns {state, held, until}: state 0 open, 1 closed, 2 used, 3 unknown user; held 1 if the message had its slot
 -- already; until in seconds, 0 if not open.
 
 local now, id, hold, skew, keep = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local goes = ARGV[6] == '1'
 
 -- The record: marks by name, answers by id.
 local marks, sends, order = {}, {}, {}
@@ -49,7 +51,7 @@ end
 
 -- The allowances.
 local buckets, longest, seen = {}, 0, unsubscribed > 0 or late > 0 or many > 0
-for i = 6, #ARGV, 4 do
+for i = 7, #ARGV, 4 do
   local at, limit, lasts = marks[ARGV[i]] or 0, tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
   local b = {place = #buckets + 1, at = at, over = at + lasts, ends = at + lasts - tonumber(ARGV[i + 3]),
     limit = limit, used = 0, lasts = lasts, usable = at > 0 and limit ~= 0}
@@ -90,9 +92,12 @@ end
 local mine = sends[id]
 local held = mine and mine.charged and 1 or 0
 if held == 1 and in_time(mine.charged) and not mine.charged.spent then
-  if not mine.confirmed and now > mine.at then
-    mine.at = now
-    write(mine)
+  if goes or not mine.confirmed then
+    local at, confirmed = math.max(now, mine.at), mine.confirmed or goes
+    if at ~= mine.at or confirmed ~= mine.confirmed then
+      mine.at, mine.confirmed = at, confirmed
+      write(mine)
+    end
   end
   return {0, held, mine.charged.ends}
 end
@@ -126,5 +131,5 @@ for _, s in ipairs(left) do
   end
 end
 -- Where our clock is behind the event's, the answer still comes after it.
-write({id = id, at = math.max(now, from.at), confirmed = false, from = from.place})
+write({id = id, at = math.max(now, from.at), confirmed = goes, from = from.place})
 return {0, held, from.ends}

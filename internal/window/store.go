@@ -137,9 +137,19 @@ func (l *Ledger) lives(app message.AppID) int64 {
 // keeps it. It lapses [Hold] after the last Reserve unless confirmed. Check and reservation are one step over all
 // processes: no allowance is overrun.
 func (l *Ledger) Reserve(ctx context.Context, app message.AppID, openid message.OpenID, id message.ID, now time.Time) (Verdict, error) {
+	return l.reserve(ctx, app, openid, id, now, 0)
+}
+
+// Spend is [Ledger.Reserve] by whoever alone may send the message, right before it does: the slot counts for good. Another
+// run of the message may have given the held one back meanwhile, so that it went to another message.
+func (l *Ledger) Spend(ctx context.Context, app message.AppID, openid message.OpenID, id message.ID, now time.Time) (Verdict, error) {
+	return l.reserve(ctx, app, openid, id, now, 1)
+}
+
+func (l *Ledger) reserve(ctx context.Context, app message.AppID, openid message.OpenID, id message.ID, now time.Time, goes int) (Verdict, error) {
 	ts := l.rules(app).terms()
-	args := make([]any, 0, 5+4*len(triggers))
-	args = append(args, now.Unix(), id[:], holdSeconds, skewSeconds, ts.keep())
+	args := make([]any, 0, 6+4*len(triggers))
+	args = append(args, now.Unix(), id[:], holdSeconds, skewSeconds, ts.keep(), goes)
 	for i, t := range triggers {
 		args = append(args, string(t), ts[i].messages, ts[i].lasts, ts[i].margin)
 	}
@@ -168,7 +178,16 @@ func (l *Ledger) Confirm(ctx context.Context, app message.AppID, openid message.
 
 // Release gives the message's slot back: it surely was not sent. It is idempotent and leaves a confirmed slot alone.
 func (l *Ledger) Release(ctx context.Context, app message.AppID, openid message.OpenID, id message.ID) error {
-	if err := releaseScript.Run(ctx, l.rdb, []string{key(app, openid)}, id[:]).Err(); err != nil {
+	return l.release(ctx, app, openid, id, 0)
+}
+
+// Withdraw is [Ledger.Release] by whoever took the slot to send the message, and knows that it was not sent.
+func (l *Ledger) Withdraw(ctx context.Context, app message.AppID, openid message.OpenID, id message.ID) error {
+	return l.release(ctx, app, openid, id, 1)
+}
+
+func (l *Ledger) release(ctx context.Context, app message.AppID, openid message.OpenID, id message.ID, taken int) error {
+	if err := releaseScript.Run(ctx, l.rdb, []string{key(app, openid)}, id[:], taken).Err(); err != nil {
 		return fmt.Errorf("release window: %w", err)
 	}
 	return nil

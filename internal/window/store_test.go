@@ -196,6 +196,34 @@ func TestLastSlotGoesToOne(t *testing.T) {
 	}
 }
 
+// Two runs have a message in hand, and the one that may not send it gives its slot back.
+func TestASlotThatIsSpentIsNobodyElsesToGiveBack(t *testing.T) {
+	t.Parallel()
+	b := setup(t, func(message.AppID) Rules {
+		rules := DefaultRules()
+		rules[Message] = Allowance{Messages: 1, For: time.Hour, Margin: time.Minute}
+		return rules
+	})
+	must(t, b.Event(b.ctx, app, user, Message, at(0), at(0)))
+	mine, next := message.NewID(at(1)), message.NewID(at(2))
+	ask := func(what string, may func(context.Context, message.AppID, message.OpenID, message.ID, time.Time) (Verdict, error), id message.ID, want State) {
+		t.Helper()
+		if v, err := may(b.ctx, app, user, id, at(3)); err != nil || v.State != want {
+			t.Errorf("%s: %+v, %v, want %v", what, v, err, want)
+		}
+	}
+	ask("the message looks", b.Reserve, mine, Open)
+	must(t, b.Release(b.ctx, app, user, mine))
+	ask("another one takes the slot that its other run gave back", b.Reserve, next, Open)
+	ask("the message is about to go", b.Spend, mine, Used)
+	must(t, b.Release(b.ctx, app, user, next))
+	ask("it comes again", b.Spend, mine, Open)
+	must(t, b.Release(b.ctx, app, user, mine))
+	ask("another one, after the other run gave back what it could", b.Reserve, next, Used)
+	must(t, b.Withdraw(b.ctx, app, user, mine))
+	ask("another one, when it was not sent after all", b.Spend, next, Open)
+}
+
 // The scripts and record.go are one rule: whatever happens, both say the same and keep the same.
 func TestScriptsDoAsTheRecordDoes(t *testing.T) {
 	t.Parallel()
@@ -265,6 +293,21 @@ func TestScriptsDoAsTheRecordDoes(t *testing.T) {
 				id, when := ids.Draw(t, "id"), now-past.Draw(t, "past")
 				no(b.Confirm(b.ctx, app, user, id, at(when)))
 				model.confirm(id, start+when)
+			},
+			"spend": func(t *rapid.T) {
+				now += step.Draw(t, "step")
+				id := ids.Draw(t, "id")
+				got, err := b.Spend(b.ctx, app, user, id, at(now))
+				no(err)
+				ruled := model.spend(id, start+now, ts)
+				if want := (Verdict{ruled.state, ruled.held, instant(ruled.until)}); got != want {
+					t.Fatalf("second %d: the script says %+v, the record %+v\n%+v", now, got, want, model)
+				}
+			},
+			"withdraw": func(t *rapid.T) {
+				id := ids.Draw(t, "id")
+				no(b.Withdraw(b.ctx, app, user, id))
+				model.withdraw(id)
 			},
 			"release": func(t *rapid.T) {
 				id := ids.Draw(t, "id")
