@@ -23,7 +23,8 @@ type CheckOptions struct {
 	Samples   int            // how many rendered messages are shown; 0: 5
 	Testers   []message.OpenID
 	Mass      *MassCaps // of kind mass
-	// Answerable, of kind custom, says which of some users the account may answer now; nil: not counted.
+	// Answerable, of kind custom, says which of some users the account may answer now; nil: not counted. Where it fails
+	// they are not counted either, and a note says so.
 	Answerable func(ctx context.Context, users []message.OpenID) ([]bool, error)
 }
 
@@ -32,14 +33,6 @@ type Template struct {
 	ID      string
 	Title   string
 	Content string // with its keywords as {{thing1.DATA}}
-}
-
-// CampaignLimits are the limits of the account that a campaign must fit into.
-type CampaignLimits struct {
-	LeftToday int64   // of today's quota
-	PerDay    int64   // the quota of each later day; 0: no limit is known
-	Reserve   int64   // of a day's quota, kept for urgent messages
-	PerSecond float64 // its pace for campaigns; 0: none
 }
 
 // A CampaignCheck is what a check found.
@@ -74,26 +67,6 @@ type Sample struct {
 	OpenID   message.OpenID  `json:"openid,omitempty"`
 	Body     json.RawMessage `json:"body"`
 	Problems []string        `json:"problems,omitempty"`
-}
-
-// A CampaignForecast is what becomes of the quota if the campaign starts now, and nothing else is sent. Its days are
-// WeChat's, and all its times are Beijing's.
-type CampaignForecast struct {
-	Timezone  string        `json:"timezone"` // of the days and times: Asia/Shanghai
-	Needs     int64         `json:"needs"`    // calls: one for each message
-	LeftToday int64         `json:"left_today"`
-	Reserve   int64         `json:"reserve"`
-	Today     bool          `json:"today"`         // all of it goes today, in Beijing
-	Done      time.Time     `json:"done,omitzero"` // when the last one goes; zero: not within a year
-	Days      []ForecastDay `json:"days"`
-}
-
-// A ForecastDay is what goes on one of WeChat's days.
-type ForecastDay struct {
-	Day      time.Time `json:"day"` // the Beijing midnight at which it begins
-	From     time.Time `json:"from"`
-	To       time.Time `json:"to"`
-	Messages int64     `json:"messages"`
 }
 
 // CheckCampaign renders every recipient's message, compares them with the rules and with the template's own definition,
@@ -132,7 +105,8 @@ type checking struct {
 	o        CheckOptions
 	now      time.Time
 	samples  int
-	left     int // recipients whom a cap or the window leaves out
+	left     int // recipients whom a cap leaves out
+	shut     int // and those whom only the window does
 	parts    int // messages of a mass send
 	problems map[string]*Misfit
 	out      CampaignCheck
@@ -323,6 +297,11 @@ func (k *checking) leftOut(ctx context.Context, block []postgres.Recipient) erro
 		return nil
 	}
 	answerable, err := k.o.Answerable(ctx, users)
+	if err != nil && ctx.Err() == nil { // the check is worth something without it
+		k.o.Answerable, k.out.Closed, k.shut = nil, -1, 0
+		k.note("whose window is closed was not counted: " + err.Error())
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -331,7 +310,7 @@ func (k *checking) leftOut(ctx context.Context, block []postgres.Recipient) erro
 		if !may {
 			k.out.Closed++
 			if !enough[users[i]] {
-				k.left++
+				k.shut++
 			}
 		}
 	}
@@ -355,46 +334,6 @@ func (k *checking) atCap(ctx context.Context, users []message.OpenID) (map[messa
 		}
 	}
 	return enough, nil
-}
-
-// forecast says when it would be done.
-func (k *checking) forecast() {
-	l := k.o.Limits
-	if k.row.Kind == message.Mass {
-		k.massForecast()
-		return
-	}
-	if k.out.Recipients == 0 || l == (CampaignLimits{}) {
-		return
-	}
-	f := k.foretell(campaign.Load{
-		Messages: int64(k.out.Recipients - k.left), Left: l.LeftToday, PerDay: l.PerDay, Reserve: l.Reserve, PerSecond: l.PerSecond,
-		Pace: k.row.Spec.Pace, Calendar: k.row.Spec.Calendar,
-	}, k.now)
-	expires := k.row.Spec.Expires
-	switch {
-	case f.Done.IsZero():
-		k.problem("with this quota, pace and calendar it is not done within a year")
-	case expires > 0 && f.Done.After(k.now.Add(expires)):
-		k.problem(fmt.Sprintf("it would be done at %s, and its messages expire %v after its start", f.Done.Format(time.RFC3339), expires))
-	case !f.Today && len(f.Days) > 1:
-		k.note(fmt.Sprintf("it goes on over %d days", len(f.Days)))
-	}
-}
-
-// foretell is the forecast of a load that starts at the given time.
-func (k *checking) foretell(load campaign.Load, start time.Time) *CampaignForecast {
-	o := campaign.Forecast(load, start)
-	day := message.Beijing(start)
-	f := &CampaignForecast{
-		Timezone: day.Location().String(), Needs: load.Messages, LeftToday: load.Left, Reserve: load.Reserve,
-		Today: o.Today && message.Day(start).Equal(message.Day(k.now)), Done: o.Done,
-	}
-	for _, d := range o.Days {
-		f.Days = append(f.Days, ForecastDay(d))
-	}
-	k.out.Forecast = f
-	return f
 }
 
 // test sends the testers a message each, of the first recipients' values.

@@ -5,31 +5,17 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/hongyan-dispatch/hongyan/message"
-	"github.com/hongyan-dispatch/hongyan/outcome"
 )
 
-// A replayRequest is a Replay as the server reads it.
-type replayRequest struct {
-	IDs              []message.ID     `json:"ids,omitempty"`
-	Statuses         []outcome.Status `json:"statuses,omitempty"`
-	Reasons          []outcome.Reason `json:"reasons,omitempty"`
-	Accounts         []string         `json:"accounts,omitempty"`
-	Kinds            []message.Kind   `json:"kinds,omitempty"`
-	Since            time.Time        `json:"since,omitzero"`
-	Until            time.Time        `json:"until,omitzero"`
-	Again            bool             `json:"again,omitempty"`
-	AcceptDuplicates bool             `json:"accept_duplicates,omitempty"`
-	Lane             message.Lane     `json:"lane,omitempty"`
-	PerSecond        float64          `json:"per_second,omitempty"`
-	DryRun           bool             `json:"dry_run,omitempty"`
-}
-
 // Replay sends ended messages again, as [Client.Replay] does: those that the key may replay, whatever Only says, which must be
-// nil. At most 1,000 IDs go in a call. Where the connection breaks it asks again; what went before is then counted as spared.
+// nil. At most 1,000 IDs go in a call. Where the connection breaks it asks again; what went before is then counted as spared. With
+// Again it does so only where nothing went: a second try would find what the first one made, and replay what of it has failed.
 func (r *Remote) Replay(ctx context.Context, ask Replay) (ReplayResult, error) {
 	var result ReplayResult
 	if err := ask.check(); err != nil {
@@ -38,10 +24,7 @@ func (r *Remote) Replay(ctx context.Context, ask Replay) (ReplayResult, error) {
 	if ask.Only != nil {
 		return result, message.Invalid{{Path: "only", Rule: "the server bounds a replay to what the key may replay; name accounts and kinds"}}
 	}
-	body, err := json.Marshal(replayRequest{
-		IDs: ask.IDs, Statuses: ask.Statuses, Reasons: ask.Reasons, Accounts: ask.Accounts, Kinds: ask.Kinds, Since: ask.Since, Until: ask.Until,
-		Again: ask.Again, AcceptDuplicates: ask.AcceptDuplicates, Lane: ask.Lane, PerSecond: ask.PerSecond, DryRun: ask.DryRun,
-	})
+	body, err := json.Marshal(ask)
 	if err != nil {
 		return result, err
 	}
@@ -52,10 +35,22 @@ func (r *Remote) Replay(ctx context.Context, ask Replay) (ReplayResult, error) {
 		if err == nil {
 			return result, nil
 		}
+		if ask.growing() && !nothingDone(err) {
+			return result, fmt.Errorf("asked once more it would find what it has made, unless until is over: %w", doubted(err))
+		}
 		if again, last := t.again(err); !again {
 			return result, last
 		}
 	}
+}
+
+// growing says that what the replay makes may be found by the same replay, made again.
+func (r Replay) growing() bool { return r.Again && len(r.IDs) == 0 && !r.DryRun }
+
+// nothingDone says that the server did nothing of a request, by its own word.
+func nothingDone(err error) bool {
+	p, answered := errors.AsType[*Problem](err)
+	return answered && (strings.HasSuffix(p.Type, "problem-unavailable") || strings.HasSuffix(p.Type, "problem-too-many"))
 }
 
 // replay asks once, and follows the answer to its last line.
@@ -73,18 +68,16 @@ func (r *Remote) replay(t *tries, body []byte, progress func(ReplayResult)) (res
 	lines := json.NewDecoder(res.Body)
 	for {
 		var l struct {
-			Done       bool          `json:"done"`
-			Replayed   int           `json:"replayed"`
-			Spared     int           `json:"spared"`
-			Counts     []ReplayCount `json:"counts"`
-			RetryAfter int           `json:"retry_after"`
-			Detail     string        `json:"detail"`
+			Done bool `json:"done"`
+			ReplayResult
+			RetryAfter int    `json:"retry_after"`
+			Detail     string `json:"detail"`
 		}
 		if err := lines.Decode(&l); err != nil {
 			return result, errors.Join(errCut, err)
 		}
 		w.moved()
-		result = ReplayResult{Replayed: l.Replayed, Spared: l.Spared, Counts: l.Counts}
+		result = l.ReplayResult
 		t.goesOn()
 		if progress != nil {
 			progress(result)

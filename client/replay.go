@@ -15,31 +15,32 @@ import (
 // A Replay says which ended messages are to go again. Each goes as a new message with an id, and so a client id, of its
 // own, without the first one's key; it waits for its turn at the account's pace.
 type Replay struct {
-	IDs []message.ID // these and no others; then the next six fields must be empty
+	IDs []message.ID `json:"ids,omitempty"` // these and no others; then the next six fields must be empty
 
-	Statuses []outcome.Status // failed, skipped, expired, cancelled, dead, unknown: at least one
-	Reasons  []outcome.Reason // none: any
-	Accounts []string         // by name or AppID; none: any
-	Kinds    []message.Kind   // none: any
-	Since    time.Time        // accepted at or after this: needed
-	Until    time.Time        // and before this; zero: now
+	Statuses []outcome.Status `json:"statuses,omitempty"` // failed, skipped, expired, cancelled, dead, unknown: at least one
+	Reasons  []outcome.Reason `json:"reasons,omitempty"`  // none: any
+	Accounts []string         `json:"accounts,omitempty"` // by name or AppID; none: any
+	Kinds    []message.Kind   `json:"kinds,omitempty"`    // none: any
+	Since    time.Time        `json:"since,omitzero"`     // accepted at or after this: needed
+	Until    time.Time        `json:"until,omitzero"`     // and before this; zero: now
 
-	Again            bool         // also messages that are replays themselves
-	AcceptDuplicates bool         // also messages that the user may have: those that are unknown
-	Lane             message.Lane // of the new messages, but for mass sends; empty: bulk
-	PerSecond        float64      // how many come due in a second; 0: as many as the account's pace lets through
-	DryRun           bool         // count, and change nothing
-	Progress         func(ReplayResult)
+	Again            bool         `json:"again,omitempty"`             // also messages that are replays themselves
+	AcceptDuplicates bool         `json:"accept_duplicates,omitempty"` // also messages that the user may have: those that are unknown
+	Lane             message.Lane `json:"lane,omitempty"`              // of the new messages, but for mass sends; empty: bulk
+	PerSecond        float64      `json:"per_second,omitempty"`        // how many come due in a second; 0: as many as the account's pace lets through
+	DryRun           bool         `json:"dry_run,omitempty"`           // count, and change nothing
 
+	// Progress, which may be nil, hears of what was found so far.
+	Progress func(ReplayResult) `json:"-"`
 	// Only, which may be nil, says of which messages this may know: others are as if they were not there.
-	Only func(account string, kind message.Kind) bool
+	Only func(account string, kind message.Kind) bool `json:"-"`
 }
 
 // A ReplayResult is what was found so far.
 type ReplayResult struct {
-	Replayed int           // messages that go again; in a dry run: that would
-	Spared   int           // messages that match and do not
-	Counts   []ReplayCount // by account, kind, status, reason
+	Replayed int           `json:"replayed"` // messages that go again; in a dry run: that would
+	Spared   int           `json:"spared"`   // messages that match and do not
+	Counts   []ReplayCount `json:"counts"`   // by account, kind, status, reason
 }
 
 // A ReplayCount counts messages of one sort.
@@ -53,7 +54,7 @@ type ReplayCount struct {
 }
 
 // Replay sends ended messages again, each once: whoever calls it, however often, and wherever a call was broken off.
-// After an error the same call may be made again. The result says what was found up to then.
+// After an error the same call may be made again, with Again only where Until is over: what the first call made is else found by the second. The result says what was found up to then.
 func (c *Client) Replay(ctx context.Context, r Replay) (ReplayResult, error) {
 	var result ReplayResult
 	if c.ledger == nil {

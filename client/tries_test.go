@@ -134,6 +134,44 @@ func TestATryEnds(t *testing.T) {
 			}
 		})
 	}
+	t.Run("a replay of replays, which a second try would find anew", func(t *testing.T) {
+		for name, c := range map[string]struct {
+			answer func(w http.ResponseWriter) // to the first try
+			tries  int
+			fails  bool
+		}{
+			"no answer": {func(w http.ResponseWriter) { panic(http.ErrAbortHandler) }, 1, true},
+			"in doubt": {func(w http.ResponseWriter) {
+				w.WriteHeader(503)
+				fmt.Fprint(w, `{"type":"/docs#problem-in-doubt"}`)
+			}, 1, true},
+			"broken off": {func(w http.ResponseWriter) { fmt.Fprint(w, `{"done":false,"replayed":1,"detail":"broken off"}`) }, 1, true},
+			"a proxy's":  {func(w http.ResponseWriter) { w.WriteHeader(502) }, 1, true},
+			"nothing done": {func(w http.ResponseWriter) {
+				w.WriteHeader(503)
+				fmt.Fprint(w, `{"type":"/docs#problem-unavailable"}`)
+			}, 2, false},
+		} {
+			n := 0
+			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				if n++; n == 1 {
+					c.answer(w)
+					return
+				}
+				fmt.Fprint(w, `{"done":true,"replayed":1,"spared":0,"counts":[]}`)
+			}))
+			r, err := HTTP(s.URL, "hy_key")
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = r.Replay(t.Context(), Replay{Statuses: []outcome.Status{outcome.Failed}, Since: time.Now(), Again: true})
+			if n != c.tries || (err != nil) != c.fails {
+				t.Errorf("%s: %d tries and %v, want %d", name, n, err, c.tries)
+			}
+			r.Close()
+			s.Close()
+		}
+	})
 	t.Run("results that come one by one", func(t *testing.T) {
 		n := 0
 		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -36,7 +36,8 @@ type replayCommand struct {
 func (*replayCommand) Help() string {
 	return `Each message goes again as a new one with the same content for the same user: with an id and a client id of its own, without the first one's
 key and without times that are over. It waits in the bulk lane for its turn, at the account's pace. No message is replayed twice, whoever runs
-this, however often, and wherever a run was killed: run the same command again to go on.
+this, however often, and wherever a run was killed: run the same command again to go on. With --again give --until, too: what the first run
+made is else found by the second.
 
 Spared are, and counted: those replayed before, and replays (--again takes them); those that the user may have (--accept-duplicates takes them);
 those whose fallback went; what killed its workers (dead; by its id and with --accept-duplicates only); those of campaigns.
@@ -51,10 +52,8 @@ Examples:
 
 // replayView is what --json writes.
 type replayView struct {
-	DryRun   bool                 `json:"dry_run"`
-	Replayed int                  `json:"replayed"`
-	Spared   int                  `json:"spared"`
-	Counts   []client.ReplayCount `json:"counts"`
+	DryRun bool `json:"dry_run"`
+	client.ReplayResult
 }
 
 // Run counts, and then replays.
@@ -88,11 +87,16 @@ func (c *replayCommand) Run(ctx context.Context, s *session) error {
 	if !c.DryRun && result.Replayed > 0 {
 		ask.DryRun = false
 		if result, err = by.Replay(ctx, ask); err != nil {
-			return fmt.Errorf("broken off after %d messages; the same command goes on from there: %w", result.Replayed, err)
+			next := "the same command goes on from there"
+			if c.Again && len(c.IDs) == 0 {
+				next += ", with an --until before this run, whose messages it finds else"
+			}
+			return fmt.Errorf("broken off after %d messages; %s: %w", result.Replayed, next, err)
 		}
 	}
 	if s.json {
-		return s.printJSON(replayView{c.DryRun, result.Replayed, result.Spared, append([]client.ReplayCount{}, result.Counts...)})
+		result.Counts = append([]client.ReplayCount{}, result.Counts...)
+		return s.printJSON(replayView{c.DryRun, result})
 	}
 	if c.DryRun {
 		_, err = fmt.Fprintf(s.stdout, "%d messages would go again; nothing was changed\n", result.Replayed)

@@ -159,20 +159,27 @@ func TestKillsDuringABatch(t *testing.T) {
 func TestAServerThatDiesAfterItAccepted(t *testing.T) {
 	h := startAPI(t)
 	key := h.key("crm", "*:*:*")
-	p, address := startBeside(h)
+	type server struct {
+		process *process
+		address string
+	}
+	servers := make([]server, 3) // the first lives, the others take its place
+	for i := range servers {
+		servers[i].process, servers[i].address = startBeside(h)
+	}
 	deaths := 0
 	var mu sync.Mutex
 	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		mu.Lock()
 		defer mu.Unlock()
-		status, text := forward(t, r, address)
+		status, text := forward(t, r, servers[0].address)
 		if status == 0 { // it is gone already
 			w.WriteHeader(http.StatusBadGateway)
 			return
 		}
-		if deaths%2 == 0 {
-			p.kill()
-			p, address = startBeside(h)
+		if deaths%2 == 0 && len(servers) > 1 {
+			servers[0].process.kill()
+			servers = servers[1:]
 			deaths++
 			conn, _, err := http.NewResponseController(w).Hijack()
 			if err != nil {

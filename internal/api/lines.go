@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/hongyan-dispatch/hongyan/internal/lines"
@@ -100,13 +101,32 @@ func (h *Handler) enqueueLines(ctx context.Context, c *call, b *lines.Slab) []li
 	return results
 }
 
-// paced lets the lines of a slab pass at the key's rate, good and bad ones, and works on them.
+// begins waits until a stream has paid for its first line, or, where it has none, for itself: before it holds any memory.
+func (h *Handler) begins(c *call) error {
+	for _, set := range []func(time.Time) error{c.rc.SetReadDeadline, c.rc.SetWriteDeadline} { // it may take long
+		_ = set(time.Time{})
+	}
+	if h.passes(c, 1) != nil {
+		return unavailable("the server is closing")
+	}
+	_ = c.rc.SetWriteDeadline(time.Now().Add(2 * h.options.Patience))
+	return nil
+}
+
+// passes waits until n lines may pass at the key's rate.
+func (h *Handler) passes(c *call, n int) error {
+	waiting, stop := context.WithCancel(c.ctx())
+	defer stop()
+	defer context.AfterFunc(h.closing, stop)()
+	return c.key.wait(waiting, n, time.Now())
+}
+
+// paced lets the lines of a slab pass at the key's rate, good and bad ones, and works on them. The first line is paid for.
 func (h *Handler) paced(c *call, work func(context.Context, *lines.Slab) []lineResult) func(context.Context, *lines.Slab) []lineResult {
+	var paid atomic.Int64
+	paid.Store(1)
 	return func(ctx context.Context, b *lines.Slab) []lineResult {
-		waiting, stop := context.WithCancel(c.ctx())
-		defer stop()
-		defer context.AfterFunc(h.closing, stop)()
-		if err := c.key.wait(waiting, len(b.Lines), time.Now()); err != nil {
+		if err := h.passes(c, len(b.Lines)-int(paid.Swap(0))); err != nil {
 			results := make([]lineResult, len(b.Lines))
 			for i := range results {
 				results[i].refuse(unavailable("the server is closing"))
@@ -133,7 +153,7 @@ func (h *holder) slab() int {
 
 // wait lets n lines of a stream pass at the key's rate.
 func (h *holder) wait(ctx context.Context, n int, now time.Time) error {
-	if h.limiter == nil || n == 0 {
+	if h.limiter == nil || n < 1 {
 		return nil
 	}
 	turn := h.limiter.ReserveN(now, n)
@@ -171,6 +191,9 @@ func (r *lineResult) refuse(err error) {
 // stream takes the body's lines through work and answers with a result for each, in bounded memory: the results go out
 // while the body comes in.
 func (h *Handler) stream(c *call, limit int, action string, work func(context.Context, *lines.Slab) []lineResult) error {
+	if err := h.begins(c); err != nil {
+		return err
+	}
 	if err := h.hold(c, streamMemory); err != nil {
 		return err
 	}
@@ -204,9 +227,6 @@ func (h *Handler) stream(c *call, limit int, action string, work func(context.Co
 		body.leave()
 	}
 	counts.audit(h, c, action)
-	if out.total.Lines == 0 {
-		_ = c.pay(1) // a request without lines is a request
-	}
 	if p := out.nothing(err); p != nil {
 		out.finish()
 		return p

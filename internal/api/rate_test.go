@@ -3,6 +3,7 @@ package api
 import (
 	"fmt"
 	"net/http"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -75,6 +76,31 @@ func TestNothingIsLeftOfTheRate(t *testing.T) {
 			t.Errorf("%s, with nothing left: %d", path, status)
 		}
 		l = b.limiter(t)
+	}
+}
+
+// A stream of a key that has nothing left waits for its turn, even one without lines, and holds none of the memory meanwhile.
+func TestAStreamWaitsWithoutMemory(t *testing.T) {
+	b := setup(t, Options{Memory: streamMemory})
+	l := b.limiter(t)
+	l.AllowN(time.Now(), burst)
+	free := make(chan bool, 1)
+	go func() {
+		for l.Tokens() > -0.5 && t.Context().Err() == nil { // it comes to wait
+			runtime.Gosched()
+		}
+		all := b.handler.memory.TryAcquire(streamMemory)
+		if all {
+			b.handler.memory.Release(streamMemory)
+		}
+		free <- all
+		b.handler.Drain()
+	}()
+	if status, text := b.post(t, "/v1/messages", typeLines, strings.NewReader("\n")); status != http.StatusServiceUnavailable {
+		t.Fatalf("an empty stream of a server that closes: %d %s", status, text)
+	}
+	if !<-free {
+		t.Error("who waits holds memory")
 	}
 }
 

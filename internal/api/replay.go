@@ -10,52 +10,14 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hongyan-dispatch/hongyan/client"
 	"github.com/hongyan-dispatch/hongyan/message"
-	"github.com/hongyan-dispatch/hongyan/outcome"
 )
-
-// A ReplayRequest says which ended messages go again, and how.
-type ReplayRequest struct {
-	IDs []message.ID `json:"ids,omitempty"` // these and no others
-
-	Statuses []outcome.Status `json:"statuses,omitempty"`
-	Reasons  []outcome.Reason `json:"reasons,omitempty"`
-	Accounts []string         `json:"accounts,omitempty"`
-	Kinds    []message.Kind   `json:"kinds,omitempty"`
-	Since    time.Time        `json:"since,omitzero"`
-	Until    time.Time        `json:"until,omitzero"`
-
-	Again            bool         `json:"again,omitempty"`
-	AcceptDuplicates bool         `json:"accept_duplicates,omitempty"`
-	Lane             message.Lane `json:"lane,omitempty"`
-	PerSecond        float64      `json:"per_second,omitempty"`
-	DryRun           bool         `json:"dry_run,omitempty"`
-
-	// Only says of which messages the key may know: others are as if they were not there.
-	Only func(account string, kind message.Kind) bool `json:"-"`
-}
-
-// A ReplayResult is what was found so far.
-type ReplayResult struct {
-	Replayed int           `json:"replayed"` // in a dry run: that would go again
-	Spared   int           `json:"spared"`
-	Counts   []ReplayCount `json:"counts"`
-}
-
-// A ReplayCount counts messages of one sort.
-type ReplayCount struct {
-	Account  string         `json:"account,omitempty"`
-	Kind     message.Kind   `json:"kind,omitempty"`
-	Status   outcome.Status `json:"status,omitempty"`
-	Reason   outcome.Reason `json:"reason,omitempty"`
-	Spared   string         `json:"spared,omitempty"` // why they do not go again; empty: they do
-	Messages int            `json:"messages"`
-}
 
 // A Replayer sends ended messages again, each once, whoever asks and however often. After an error the result says what
 // went until then.
 type Replayer interface {
-	Replay(ctx context.Context, r ReplayRequest, told func(ReplayResult)) (ReplayResult, error)
+	Replay(ctx context.Context, r client.Replay) (client.ReplayResult, error)
 }
 
 // Bounds of a replay.
@@ -69,7 +31,7 @@ const (
 // replay sends ended messages again. The answer is one line of JSON; where it takes longer, it has a line a second, of which
 // the last one says that it is done.
 func (h *Handler) replay(c *call) error {
-	var wanted ReplayRequest
+	var wanted client.Replay
 	if err := h.readObject(c, maxReplayBody, &wanted); err != nil {
 		return err
 	}
@@ -90,10 +52,11 @@ func (h *Handler) replay(c *call) error {
 	ctx, cancel := context.WithCancel(c.ctx())
 	defer cancel()
 	defer context.AfterFunc(h.closing, cancel)()
-	out := &replayed{h: h, c: c, dryRun: wanted.DryRun, last: c.now}
-	result, err := h.options.Replays.Replay(ctx, wanted, out.tell)
+	out := &replayed{h: h, c: c, dryRun: wanted.DryRun, again: wanted.Again && len(wanted.IDs) == 0, last: c.now}
+	wanted.Progress = out.tell
+	result, err := h.options.Replays.Replay(ctx, wanted)
 	if !wanted.DryRun {
-		for account, n := range result.byAccount() {
+		for account, n := range byAccount(result) {
 			h.audit.later(c.entry("replayed", account, "", "", n))
 		}
 	}
@@ -104,7 +67,7 @@ func (h *Handler) replay(c *call) error {
 }
 
 // told is what a request asks for, for the audit.
-func told(r ReplayRequest) string {
+func told(r client.Replay) string {
 	ids := len(r.IDs)
 	r.IDs = nil
 	text, err := json.Marshal(r)
@@ -117,7 +80,7 @@ func told(r ReplayRequest) string {
 	return string(text)
 }
 
-func (r ReplayResult) byAccount() map[string]int {
+func byAccount(r client.ReplayResult) map[string]int {
 	all := map[string]int{}
 	for _, n := range r.Counts {
 		if n.Spared == "" {
@@ -128,7 +91,7 @@ func (r ReplayResult) byAccount() map[string]int {
 }
 
 // allowReplay bounds a replay to what the key may send again. Who names something else is told so.
-func (h *Handler) allowReplay(k *holder, r *ReplayRequest) error {
+func (h *Handler) allowReplay(k *holder, r *client.Replay) error {
 	var bad message.Invalid
 	refuse := func(path, rule string, got string) {
 		bad = append(bad, message.FieldError{Path: path, Rule: rule, Got: got})
@@ -179,6 +142,7 @@ type replayed struct {
 	h      *Handler
 	c      *call
 	dryRun bool
+	again  bool      // the same request may find what this one makes
 	last   time.Time // when the last line was written, or the request came
 }
 
@@ -186,13 +150,13 @@ type replayed struct {
 type replayLine struct {
 	Done   bool `json:"done"`
 	DryRun bool `json:"dry_run"`
-	ReplayResult
+	client.ReplayResult
 	RetryAfter int    `json:"retry_after,omitempty"`
 	Detail     string `json:"detail,omitempty"` // why it broke off
 }
 
 // tell writes a line when the last one is old.
-func (o *replayed) tell(r ReplayResult) {
+func (o *replayed) tell(r client.ReplayResult) {
 	if now := time.Now(); now.Sub(o.last) >= replayTells {
 		o.last = now
 		o.write(replayLine{DryRun: o.dryRun, ReplayResult: r})
@@ -206,21 +170,24 @@ func (o *replayed) write(l replayLine) {
 		o.c.w.WriteHeader(http.StatusOK)
 	}
 	if l.Counts == nil {
-		l.Counts = []ReplayCount{}
+		l.Counts = []client.ReplayCount{}
 	}
 	_ = json.NewEncoder(o.c.w).Encode(l) // whoever reads no more asks again
 	_ = o.c.rc.Flush()
 }
 
 // end writes the last line. Where nothing went yet a failure is the answer.
-func (o *replayed) end(r ReplayResult, err error) error {
+func (o *replayed) end(r client.ReplayResult, err error) error {
 	if err != nil && o.c.w.status == 0 && (r.Replayed == 0 || o.dryRun) {
 		return refused(err)
 	}
 	l := replayLine{Done: err == nil, DryRun: o.dryRun, ReplayResult: r}
 	if err != nil {
-		p := problemOf(err)
-		l.Detail, l.RetryAfter = "broken off, and goes on when the same request is made again: "+p.Detail, seconds(p.after)
+		p, next := problemOf(err), "broken off, and goes on when the same request is made again: "
+		if o.again {
+			next = "broken off, and goes on when the same request is made again with an until before this one: "
+		}
+		l.Detail, l.RetryAfter = next+p.Detail, seconds(p.after)
 		o.h.options.Log.Warn("a replay broke off", "key", o.c.keyID(), "replayed", r.Replayed, "error", err)
 	}
 	o.write(l)

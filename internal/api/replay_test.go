@@ -7,32 +7,34 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/hongyan-dispatch/hongyan/client"
 )
 
 // A replayer does as the test says.
-type replayer func(ctx context.Context, r ReplayRequest, told func(ReplayResult)) (ReplayResult, error)
+type replayer func(ctx context.Context, r client.Replay) (client.ReplayResult, error)
 
-func (f replayer) Replay(ctx context.Context, r ReplayRequest, told func(ReplayResult)) (ReplayResult, error) {
-	return f(ctx, r, told)
+func (f replayer) Replay(ctx context.Context, r client.Replay) (client.ReplayResult, error) {
+	return f(ctx, r)
 }
 
 const replayAll = `{"statuses":["failed"],"since":"2026-12-01T00:00:00Z"}`
 
 // A replay that breaks off says how far it came, or is answered with a problem where it has not begun.
 func TestAReplayThatBreaksOff(t *testing.T) {
-	went := ReplayResult{Replayed: 7, Counts: []ReplayCount{{Account: "shop", Messages: 7}}}
+	went := client.ReplayResult{Replayed: 7, Counts: []client.ReplayCount{{Account: "shop", Messages: 7}}}
 	for name, c := range map[string]struct {
-		result ReplayResult
+		result client.ReplayResult
 		err    error
 		status int
 		want   string
 	}{
-		"before anything went":      {ReplayResult{}, errAway, 503, "problem-unavailable"},
-		"in the moment of a commit": {ReplayResult{}, ErrInDoubt, 503, "problem-in-doubt"},
+		"before anything went":      {client.ReplayResult{}, errAway, 503, "problem-unavailable"},
+		"in the moment of a commit": {client.ReplayResult{}, ErrInDoubt, 503, "problem-in-doubt"},
 		"in its midst":              {went, errAway, 200, `{"done":false,"dry_run":false,"replayed":7,"spared":0,"counts":[{"account":"shop","messages":7}],"retry_after":1,"detail":"broken off`},
 		"not at all":                {went, nil, 200, `{"done":true,"dry_run":false,"replayed":7,`},
 	} {
-		b := setup(t, Options{Replays: replayer(func(context.Context, ReplayRequest, func(ReplayResult)) (ReplayResult, error) { return c.result, c.err })})
+		b := setup(t, Options{Replays: replayer(func(context.Context, client.Replay) (client.ReplayResult, error) { return c.result, c.err })})
 		if status, text := b.post(t, "/v1/replay", typeJSON, strings.NewReader(replayAll)); status != c.status || !strings.Contains(text, c.want) {
 			t.Errorf("%s: %d %s", name, status, text)
 		}
@@ -43,10 +45,10 @@ func TestAReplayThatBreaksOff(t *testing.T) {
 func TestDrainOfAReplay(t *testing.T) {
 	for n, want := range map[int]string{0: `"detail":"the server is closing"`, 3: `"replayed":3,"spared":0,"counts":[],"retry_after":1,"detail":"broken off, and goes on when the same request is made again: the server is closing"`} {
 		began := make(chan bool)
-		b := setup(t, Options{Replays: replayer(func(ctx context.Context, _ ReplayRequest, told func(ReplayResult)) (ReplayResult, error) {
+		b := setup(t, Options{Replays: replayer(func(ctx context.Context, _ client.Replay) (client.ReplayResult, error) {
 			close(began)
 			<-ctx.Done()
-			return ReplayResult{Replayed: n}, ctx.Err()
+			return client.ReplayResult{Replayed: n}, ctx.Err()
 		})})
 		go func() { <-began; b.handler.Drain() }()
 		if status, text := b.post(t, "/v1/replay", typeJSON, strings.NewReader(replayAll)); !strings.Contains(text, want) {
@@ -59,11 +61,11 @@ func TestDrainOfAReplay(t *testing.T) {
 func TestALongReplayTells(t *testing.T) {
 	w := httptest.NewRecorder()
 	out := &replayed{h: &Handler{}, c: &call{w: &recorder{ResponseWriter: w}, rc: http.NewResponseController(w)}, last: time.Now()}
-	out.tell(ReplayResult{Replayed: 1})
+	out.tell(client.ReplayResult{Replayed: 1})
 	out.last = out.last.Add(-replayTells)
-	out.tell(ReplayResult{Replayed: 2})
-	out.tell(ReplayResult{Replayed: 3})
-	if err := out.end(ReplayResult{Replayed: 4}, nil); err != nil {
+	out.tell(client.ReplayResult{Replayed: 2})
+	out.tell(client.ReplayResult{Replayed: 3})
+	if err := out.end(client.ReplayResult{Replayed: 4}, nil); err != nil {
 		t.Fatal(err)
 	}
 	got := linesIn(w.Body.String())

@@ -96,7 +96,7 @@ func (a apiApprovals) settled(ctx context.Context, p postgres.Approval, after ti
 	case len(ids) > 0:
 		err = a.Approved(ctx, p.ID, ids)
 	case clock.Since(p.Decided) > keysLast:
-		err = a.NotApproved(ctx, p.ID)
+		err = a.NotApproved(ctx, p.ID, p.Decided)
 	default:
 		return p, nil
 	}
@@ -126,14 +126,15 @@ func (a apiApprovals) Approve(ctx context.Context, p api.Approval, by string) (a
 	case p.Status != postgres.ApprovalWaiting && p.Status != postgres.ApprovalApproving:
 		return p, decided(p)
 	}
-	if taken, err := a.Store.Approve(ctx, p.ID, by); err != nil || !taken {
+	at, taken, err := a.Store.Approve(ctx, p.ID, by)
+	if err != nil || !taken {
 		return p, notTaken(err)
 	}
 	m := *p.Message
 	m.Key = approvalKey(p.ID, p.Message)
 	r, err := a.producer.Enqueue(ctx, m)
 	if _, invalid := errors.AsType[message.Invalid](err); invalid || errors.Is(err, client.ErrKeyConflict) {
-		return a.unfit(ctx, p, err)
+		return a.unfit(ctx, p, at, err)
 	}
 	if err != nil {
 		return p, apiError(err)
@@ -149,14 +150,15 @@ func (a apiApprovals) Approve(ctx context.Context, p api.Approval, by string) (a
 	return p, halfDone(err)
 }
 
-// unfit ends the approval of a message that cannot be enqueued now: it can still be refused, unless it is accepted already.
-func (a apiApprovals) unfit(ctx context.Context, p api.Approval, why error) (api.Approval, error) {
+// unfit ends the approval, of that time, of a message that cannot be enqueued now: it can still be refused, unless it is accepted
+// already.
+func (a apiApprovals) unfit(ctx context.Context, p api.Approval, at time.Time, why error) (api.Approval, error) {
 	ids, err := a.ApprovedAs(ctx, postgres.Approval{ID: p.ID, Account: p.Account, Message: p.Message, Asked: p.Asked}, approvalKey(p.ID, p.Message))
 	switch {
 	case err != nil:
 		return p, halfDone(err)
 	case len(ids) == 0:
-		return p, errors.Join(apiError(why), a.NotApproved(ctx, p.ID))
+		return p, errors.Join(apiError(why), a.NotApproved(ctx, p.ID, at))
 	}
 	if err := a.Approved(ctx, p.ID, ids); err != nil {
 		return p, halfDone(err)

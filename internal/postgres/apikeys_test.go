@@ -84,12 +84,30 @@ func TestApprovalsGoOneWay(t *testing.T) {
 	if ok, err := b.store.Refuse(b.ctx, second.ID, "boss", "no"); !ok || err != nil {
 		t.Errorf("refuse: %v %v", ok, err)
 	}
-	if ok, _ := b.store.Approve(b.ctx, second.ID, "boss"); ok {
+	if _, ok, _ := b.store.Approve(b.ctx, second.ID, "boss"); ok {
 		t.Error("what was refused is approved")
 	}
-	for range 2 { // cut short, and once more
-		if ok, err := b.store.Approve(b.ctx, first.ID, "boss"); !ok || err != nil {
-			t.Errorf("approve: %v %v", ok, err)
+	at, ok, err := b.store.Approve(b.ctx, first.ID, "boss")
+	if !ok || err != nil {
+		t.Errorf("approve: %v %v", ok, err)
+	}
+	if again, ok, err := b.store.Approve(b.ctx, first.ID, "boss"); !ok || err != nil || !again.Equal(at) { // it was cut short
+		t.Errorf("approve once more: %v %v, at %v, want %v", ok, err, again, at)
+	}
+	state := func() string {
+		t.Helper()
+		a, err := b.store.Approval(b.ctx, first.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a.State
+	}
+	for earlier, want := range map[time.Duration]string{time.Microsecond: ApprovalApproving, 0: ApprovalWaiting} {
+		if err := b.store.NotApproved(b.ctx, first.ID, at.Add(-earlier)); err != nil || state() != want {
+			t.Errorf("one of %v before is taken back: it is %s, want %s (%v)", earlier, state(), want, err)
+		}
+		if at, _, err = b.store.Approve(b.ctx, first.ID, "boss"); err != nil {
+			t.Fatal(err)
 		}
 	}
 	if ok, _ := b.store.Refuse(b.ctx, first.ID, "boss", ""); ok {
@@ -101,7 +119,7 @@ func TestApprovalsGoOneWay(t *testing.T) {
 		if _, err := b.store.pool.Exec(b.ctx, `UPDATE approval SET decided_at = decided_at + $2::interval WHERE id = $1`, [16]byte(first.ID), by); err != nil {
 			t.Fatal(err)
 		}
-		ok, err := b.store.Approve(b.ctx, first.ID, "boss")
+		_, ok, err := b.store.Approve(b.ctx, first.ID, "boss")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -119,7 +137,7 @@ func TestApprovalsGoOneWay(t *testing.T) {
 	if a, err := b.store.Approval(b.ctx, first.ID); err != nil || a.State != ApprovalApproved || len(a.Messages) != 1 || a.Messages[0] != id || a.DecidedBy != "boss" {
 		t.Errorf("%+v, %v", a, err)
 	}
-	if ok, _ := b.store.Approve(b.ctx, first.ID, "boss"); ok {
+	if _, ok, _ := b.store.Approve(b.ctx, first.ID, "boss"); ok {
 		t.Error("what was approved is approved again")
 	}
 }

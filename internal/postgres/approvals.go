@@ -128,15 +128,19 @@ func approvalOf(row pgx.CollectableRow) (Approval, error) {
 
 // Approve takes an approval into state approving, before its message is enqueued; false: it is refused or done. An
 // approval that was cut short may be approved again as long as its message's key is surely remembered: later it would be
-// sent twice. See [Store.ApprovedAs].
-func (s *Store) Approve(ctx context.Context, id message.ID, by string) (bool, error) {
-	tag, err := s.pool.Exec(ctx, `
+// sent twice. See [Store.ApprovedAs]. decided is when it was approved first.
+func (s *Store) Approve(ctx context.Context, id message.ID, by string) (decided time.Time, taken bool, err error) {
+	err = s.pool.QueryRow(ctx, `
 		UPDATE approval SET state = 'approving', decided_by = $2, decided_at = coalesce(decided_at, now())
-		WHERE id = $1 AND (state = 'waiting' OR state = 'approving' AND decided_at > now() - interval '23 hours')`, [16]byte(id), by)
-	if err != nil {
-		return false, fmt.Errorf("approve %s: %w", id, err)
+		WHERE id = $1 AND (state = 'waiting' OR state = 'approving' AND decided_at > now() - interval '23 hours')
+		RETURNING decided_at`, [16]byte(id), by).Scan(&decided)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return decided, false, nil
 	}
-	return tag.RowsAffected() > 0, nil
+	if err != nil {
+		return decided, false, fmt.Errorf("approve %s: %w", id, err)
+	}
+	return decided, true, nil
 }
 
 // Approved notes what an approved message became. That holds whatever was noted before: it is accepted.
@@ -197,9 +201,11 @@ func (s *Store) approvedAs(ctx context.Context, a Approval, key string) ([]messa
 	return ids, err
 }
 
-// NotApproved takes an approval back to waiting, whose message turned out to be one that cannot be enqueued.
-func (s *Store) NotApproved(ctx context.Context, id message.ID) error {
-	_, err := s.pool.Exec(ctx, `UPDATE approval SET state = 'waiting', decided_by = '', decided_at = NULL WHERE id = $1 AND state = 'approving'`, [16]byte(id))
+// NotApproved takes an approval of that time back to waiting, whose message turned out to be one that cannot be enqueued. One
+// that somebody gave since stays.
+func (s *Store) NotApproved(ctx context.Context, id message.ID, decided time.Time) error {
+	_, err := s.pool.Exec(ctx, `
+		UPDATE approval SET state = 'waiting', decided_by = '', decided_at = NULL WHERE id = $1 AND state = 'approving' AND decided_at = $2`, [16]byte(id), decided)
 	if err != nil {
 		return fmt.Errorf("take back approval of %s: %w", id, err)
 	}

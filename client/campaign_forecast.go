@@ -1,0 +1,77 @@
+package client
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/hongyan-dispatch/hongyan/internal/campaign"
+	"github.com/hongyan-dispatch/hongyan/message"
+)
+
+// CampaignLimits are the limits of the account that a campaign must fit into.
+type CampaignLimits struct {
+	LeftToday int64   // of today's quota
+	PerDay    int64   // the quota of each later day; 0: no limit is known
+	Reserve   int64   // of a day's quota, kept for urgent messages
+	PerSecond float64 // its pace for campaigns; 0: none
+}
+
+// A CampaignForecast is what becomes of the quota if the campaign starts now, and nothing else is sent. Its days are
+// WeChat's, and all its times are Beijing's.
+type CampaignForecast struct {
+	Timezone  string        `json:"timezone"` // of the days and times: Asia/Shanghai
+	Needs     int64         `json:"needs"`    // calls: one for each message
+	LeftToday int64         `json:"left_today"`
+	Reserve   int64         `json:"reserve"`
+	Today     bool          `json:"today"`         // all of it goes today, in Beijing
+	Done      time.Time     `json:"done,omitzero"` // when the last one goes; zero: not within a year
+	Days      []ForecastDay `json:"days"`
+}
+
+// A ForecastDay is what goes on one of WeChat's days.
+type ForecastDay struct {
+	Day      time.Time `json:"day"` // the Beijing midnight at which it begins
+	From     time.Time `json:"from"`
+	To       time.Time `json:"to"`
+	Messages int64     `json:"messages"`
+}
+
+// forecast says when it would be done.
+func (k *checking) forecast() {
+	l := k.o.Limits
+	if k.row.Kind == message.Mass {
+		k.massForecast()
+		return
+	}
+	if k.out.Recipients == 0 || l == (CampaignLimits{}) {
+		return
+	}
+	f := k.foretell(campaign.Load{
+		Messages: int64(k.out.Recipients - k.left - k.shut), Left: l.LeftToday, PerDay: l.PerDay, Reserve: l.Reserve, PerSecond: l.PerSecond,
+		Pace: k.row.Spec.Pace, Calendar: k.row.Spec.Calendar,
+	}, k.now)
+	expires := k.row.Spec.Expires
+	switch {
+	case f.Done.IsZero():
+		k.problem("with this quota, pace and calendar it is not done within a year")
+	case expires > 0 && f.Done.After(k.now.Add(expires)):
+		k.problem(fmt.Sprintf("it would be done at %s, and its messages expire %v after its start", f.Done.Format(time.RFC3339), expires))
+	case !f.Today && len(f.Days) > 1:
+		k.note(fmt.Sprintf("it goes on over %d days", len(f.Days)))
+	}
+}
+
+// foretell is the forecast of a load that starts at the given time.
+func (k *checking) foretell(load campaign.Load, start time.Time) *CampaignForecast {
+	o := campaign.Forecast(load, start)
+	day := message.Beijing(start)
+	f := &CampaignForecast{
+		Timezone: day.Location().String(), Needs: load.Messages, LeftToday: load.Left, Reserve: load.Reserve,
+		Today: o.Today && message.Day(start).Equal(message.Day(k.now)), Done: o.Done,
+	}
+	for _, d := range o.Days {
+		f.Days = append(f.Days, ForecastDay(d))
+	}
+	k.out.Forecast = f
+	return f
+}
