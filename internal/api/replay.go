@@ -90,7 +90,7 @@ func (h *Handler) replay(c *call) error {
 	ctx, cancel := context.WithCancel(c.ctx())
 	defer cancel()
 	defer context.AfterFunc(h.closing, cancel)()
-	out := &replayed{h: h, c: c, dryRun: wanted.DryRun, last: c.now}
+	out := &replayed{h: h, c: c, dryRun: wanted.DryRun, last: time.Now()}
 	result, err := h.options.Replays.Replay(ctx, wanted, out.tell)
 	if !wanted.DryRun {
 		for account, n := range result.byAccount() {
