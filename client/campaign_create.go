@@ -140,7 +140,7 @@ func (c *Client) StartCampaign(ctx context.Context, idOrName string) (CampaignSt
 	if err := ready(row.Spec, youngest(audiences)); err != nil {
 		return "", err
 	}
-	now, err := c.ledger.Time(ctx) // not this machine's: schedules are kept by one clock
+	now, err := c.ledger.Now(ctx) // not this machine's: schedules are kept by one clock
 	if err != nil {
 		return "", err
 	}

@@ -115,7 +115,7 @@ func (c *Client) RetryFailed(ctx context.Context, idOrName string, o RetryOption
 		n, err := c.ledger.CountFailed(ctx, row.ID, states, reasons)
 		return n, campaignError(err)
 	}
-	now, err := c.ledger.Time(ctx)
+	now, err := c.ledger.Now(ctx)
 	if err != nil {
 		return 0, err
 	}

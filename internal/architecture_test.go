@@ -44,7 +44,6 @@ var rooms = map[string]room{
 
 	"internal/clock":      {ground, nil}, // the time that all processes agree on
 	"internal/config":     {ground, nil}, // settings reach the other rooms as plain arguments
-	"internal/telemetry":  {ground, nil},
 	"internal/wechattest": {ground, nil}, // shares no code with internal/wechat, or the tests prove nothing
 	"internal/devstack":   {ground, nil},
 	"internal/lines":      {ground, nil},
@@ -58,6 +57,7 @@ var rooms = map[string]room{
 	"internal/tasks":     {ideas, []string{"message"}}, // no handlers, so that a producer links no pipeline
 	"internal/campaign":  {ideas, []string{"message"}},
 	"internal/audience":  {ideas, []string{"message"}},
+	"internal/telemetry": {ideas, []string{"internal/clock"}}, // traces are told by several processes, and go by one clock
 
 	"internal/postgres": {adapters, []string{"internal/clock", "message", "outcome", "internal/campaign", "internal/mass", "internal/fault", "sql", "sql/migrations"}},
 	"internal/token":    {adapters, []string{"message", "internal/wechat"}},

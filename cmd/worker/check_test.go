@@ -111,7 +111,7 @@ func TestCheck(t *testing.T) {
 		{
 			claim: "clocks differ: advice, for only days and windows suffer", arrange: func() error { f.sim.Clock.Advance(20 * time.Second); return nil },
 			putBack:  func() error { f.sim.Clock.Real(); return nil },
-			contains: []string{"note  account shop: WeChat's clock is ", "s from this machine's", "→ run NTP", "s from Redis'"},
+			contains: []string{"note  account shop: WeChat's clock is ", "s from Postgres'", "→ run NTP on the Postgres host", "s from Redis'"},
 		},
 	} {
 		t.Run(c.claim, func(t *testing.T) { // one after another: they share servers

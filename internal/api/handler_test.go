@@ -134,7 +134,7 @@ func TestSlowStrangers(t *testing.T) {
 // slowed has the bundle's key wait for its next message.
 func (b *bundle) slowed(t *testing.T, perSecond rate.Limit) {
 	t.Helper()
-	keys, err := b.handler.keys.keys(t.Context(), time.Now())
+	keys, err := b.handler.keys.keys(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -66,7 +66,7 @@ type keyring struct {
 	load func(context.Context) ([]Key, error)
 
 	mu     sync.Mutex
-	read   time.Time
+	read   time.Time // by this machine's clock, which nothing puts back
 	byID   map[string]*holder
 	failed error
 }
@@ -79,13 +79,13 @@ type holder struct {
 
 var errNoKey = errors.New("no such key")
 
-// find is the live key of that text. Any error but errNoKey is a store's.
+// find is the live key of that text at this time, of all processes. Any error but errNoKey is a store's.
 func (r *keyring) find(ctx context.Context, text string, now time.Time) (*holder, error) {
 	id, hash, wellFormed := openKey(text)
 	if !wellFormed {
 		return nil, errNoKey
 	}
-	keys, err := r.keys(ctx, now)
+	keys, err := r.keys(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -100,9 +100,10 @@ func (r *keyring) find(ctx context.Context, text string, now time.Time) (*holder
 	return k, nil
 }
 
-func (r *keyring) keys(ctx context.Context, now time.Time) (map[string]*holder, error) {
+func (r *keyring) keys(ctx context.Context) (map[string]*holder, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock() // one reads, the others wait for it
+	now := time.Now()
 	if now.Sub(r.read) < freshFor {
 		return r.byID, r.failed
 	}

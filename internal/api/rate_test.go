@@ -14,7 +14,7 @@ import (
 // limiter gives the bundle's key a full burst and no more.
 func (b *bundle) limiter(t *testing.T) *rate.Limiter {
 	t.Helper()
-	keys, err := b.handler.keys.keys(t.Context(), time.Now())
+	keys, err := b.handler.keys.keys(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,7 +107,7 @@ func TestAStreamWaitsWithoutMemory(t *testing.T) {
 // However a stream is cut into slabs, each of them passes a limiter of the least burst that a key can have.
 func TestSlabsPassTheSmallestBurst(t *testing.T) {
 	b := setup(t, Options{})
-	keys, err := b.handler.keys.keys(t.Context(), time.Now())
+	keys, err := b.handler.keys.keys(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -52,7 +52,7 @@ func (h *Handler) replay(c *call) error {
 	ctx, cancel := context.WithCancel(c.ctx())
 	defer cancel()
 	defer context.AfterFunc(h.closing, cancel)()
-	out := &replayed{h: h, c: c, dryRun: wanted.DryRun, again: wanted.Again && len(wanted.IDs) == 0, last: c.now}
+	out := &replayed{h: h, c: c, dryRun: wanted.DryRun, again: wanted.Again && len(wanted.IDs) == 0, last: time.Now()}
 	wanted.Progress = out.tell
 	result, err := h.options.Replays.Replay(ctx, wanted)
 	if !wanted.DryRun {

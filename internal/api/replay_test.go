@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hongyan-dispatch/hongyan/client"
@@ -71,5 +72,27 @@ func TestALongReplayTells(t *testing.T) {
 	got := linesIn(w.Body.String())
 	if len(got) != 2 || !strings.HasPrefix(got[0], `{"done":false,"dry_run":false,"replayed":2,`) || !strings.HasPrefix(got[1], `{"done":true,"dry_run":false,"replayed":4,`) {
 		t.Errorf("got %q", got)
+	}
+}
+
+// Not parallel: the offset is the process's.
+func TestAReplayTellsWhateverTheClock(t *testing.T) {
+	replays := replayer(func(_ context.Context, wanted client.Replay) (client.ReplayResult, error) {
+		time.Sleep(replayTells)
+		wanted.Progress(client.ReplayResult{Replayed: 1})
+		return client.ReplayResult{Replayed: 2}, nil
+	})
+	for _, d := range []time.Duration{10 * time.Minute, -10 * time.Minute} {
+		synctest.Test(t, func(t *testing.T) {
+			behind(t, d)
+			b := unserved(Options{Replays: replays})
+			w, r := httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/v1/replay", strings.NewReader(replayAll))
+			r.Header.Set("Authorization", "Bearer "+b.key)
+			r.Header.Set("Content-Type", typeJSON)
+			b.handler.ServeHTTP(w, r)
+			if got := linesIn(w.Body.String()); len(got) != 2 || !strings.HasPrefix(got[0], `{"done":false,"dry_run":false,"replayed":1,`) {
+				t.Errorf("%v behind: %q", d, got)
+			}
+		})
 	}
 }

@@ -95,6 +95,15 @@ type bundle struct {
 
 func setup(t testing.TB, o Options) *bundle {
 	t.Helper()
+	b := unserved(o)
+	s := httptest.NewServer(b.handler)
+	t.Cleanup(s.Close)
+	b.url = s.URL
+	return b
+}
+
+// unserved is a bundle for calls of its ServeHTTP.
+func unserved(o Options) *bundle {
 	b := &bundle{backend: &backend{}}
 	id, text, hash := NewKey()
 	b.key = text
@@ -103,11 +112,7 @@ func setup(t testing.TB, o Options) *bundle {
 		return []Key{{ID: id, Name: "test", Hash: hash, Scopes: []Scope{{"*", "*", "*"}}}}, nil
 	}
 	o.Enqueuer, o.Events, o.Ledger, o.Accounts, o.Recorder = b.backend, b.backend, b.backend, b.backend, b.backend
-	h := New(o)
-	b.handler = h
-	s := httptest.NewServer(h)
-	t.Cleanup(s.Close)
-	b.url = s.URL
+	b.handler = New(o)
 	return b
 }
 

@@ -144,19 +144,19 @@ func apiReceipts(list []client.Receipt) []api.Receipt {
 }
 
 func (e apiEnqueuer) Enqueue(ctx context.Context, m message.Message) api.Receipt {
-	start := time.Now()
+	start := clock.Now()
 	r, _ := e.Client.Enqueue(ctx, m) // the error stands in the receipt
 	e.accepted(ctx, &m, r, start)
 	return apiReceipt(r)
 }
 
 func (e apiEnqueuer) EnqueueAll(ctx context.Context, list []message.Message) []api.Receipt {
-	start := time.Now()
+	start := clock.Now()
 	return apiReceipts(e.traced(ctx, list, e.Client.EnqueueAll(ctx, list), start))
 }
 
 func (e apiEnqueuer) EnqueueBatch(ctx context.Context, list []message.Message) []api.Receipt {
-	start := time.Now()
+	start := clock.Now()
 	return apiReceipts(e.traced(ctx, list, e.Client.EnqueueBatch(ctx, list), start))
 }
 

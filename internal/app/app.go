@@ -111,7 +111,7 @@ func (w *pod) open(ctx context.Context) (err error) {
 	if err := checkMigrations(ctx, w.config, "worker"); err != nil {
 		return err
 	}
-	if err := setClock(ctx, w.store, w.log); err != nil {
+	if err := startClock(ctx, w.store.Now, w.log); err != nil {
 		return err
 	}
 	if w.shared, err = tasks.Redis(w.config.Redis.URL.Reveal()); err != nil {
@@ -218,7 +218,7 @@ func (w *pod) run(ctx context.Context) error {
 	loops.Go(func() error { return w.board.Run(base, failed("mirror gates")) })
 	loops.Go(func() error { return w.refused.Run(base) })
 	loops.Go(func() error { return w.beat(base) })
-	loops.Go(func() error { return followClock(base, w.store, w.log) })
+	loops.Go(func() error { return followClock(base, w.store.Now, w.log) })
 
 	var front errgroup.Group
 	serving, unserve := context.WithCancel(ctx)

@@ -47,9 +47,10 @@ func Check(ctx context.Context, c *config.Config, report func(Finding)) {
 	}
 	var redisTime time.Time
 	bounded(func(ctx context.Context) { redisTime = checkRedis(ctx, c, report) })
-	bounded(func(ctx context.Context) { checkPostgres(ctx, c, report) })
+	var shared func(time.Time) time.Time
+	bounded(func(ctx context.Context) { shared = checkPostgres(ctx, c, report) })
 	for _, a := range c.Accounts {
-		bounded(func(ctx context.Context) { checkAccount(ctx, c, a, redisTime, report) })
+		bounded(func(ctx context.Context) { checkAccount(ctx, c, a, redisTime, shared, report) })
 	}
 }
 
@@ -114,24 +115,36 @@ func olderThan(version string, major, minor int) bool {
 	return errA == nil && errB == nil && (a < major || a == major && b < minor)
 }
 
-func checkPostgres(ctx context.Context, c *config.Config, report func(Finding)) {
+// checkPostgres answers with what makes Postgres' time of this machine's: all but days and leases is counted by Postgres'
+// clock. It is nil where Postgres does not tell.
+func checkPostgres(ctx context.Context, c *config.Config, report func(Finding)) (shared func(local time.Time) time.Time) {
 	say := func(s Severity, text, remedy string) { report(Finding{"postgres", s, text, remedy}) }
 	url := c.Postgres.URL.Reveal()
 	store, err := postgres.Open(ctx, url, postgres.Options{Name: "hongyan-check"})
 	if err != nil {
 		say(Fault, err.Error(), "start Postgres, or mend postgres.url ("+config.Where(c.Postgres.URL)+")")
-		return
+		return nil
 	}
 	defer store.Close()
 	version, major, err := store.ServerVersion(ctx)
 	switch {
 	case err != nil:
 		say(Fault, err.Error(), "")
-		return
+		return nil
 	case major < 14:
 		say(Fault, "version "+version, "run Postgres 14 or newer: older ones do not prune partitions in updates")
 	default:
 		say(Fine, "version "+version, "")
+	}
+	asked := time.Now()
+	if now, err := store.Now(ctx); err != nil {
+		say(Fault, err.Error(), "")
+	} else {
+		behind := now.Sub(asked.Add(time.Since(asked) / 2))
+		shared = func(local time.Time) time.Time { return local.Add(behind) }
+		if behind.Abs() > 2*time.Second {
+			say(Advice, fmt.Sprintf("its clock is %v from this machine's", behind.Abs().Round(time.Millisecond)), "run NTP on both: workers and servers go by Postgres' clock")
+		}
 	}
 	have, want, dirty, err := postgres.MigrationState(ctx, url)
 	switch {
@@ -147,6 +160,7 @@ func checkPostgres(ctx context.Context, c *config.Config, report func(Finding)) 
 		checkCallbacks(ctx, c, store, report)
 		checkWebhooks(ctx, c, store, report)
 	}
+	return shared
 }
 
 // checkWorkers says which workers live, and notes when an upgrade seems unfinished.
@@ -235,7 +249,7 @@ func checkWebhooks(ctx context.Context, c *config.Config, store *postgres.Store,
 	}
 }
 
-func checkAccount(ctx context.Context, c *config.Config, a config.Account, redisTime time.Time, report func(Finding)) {
+func checkAccount(ctx context.Context, c *config.Config, a config.Account, redisTime time.Time, shared func(time.Time) time.Time, report func(Finding)) {
 	say := func(s Severity, text, remedy string) { report(Finding{"account " + a.Name, s, text, remedy}) }
 	client := newAccounts(c)[a.Name].client
 	asked := time.Now()
@@ -246,8 +260,10 @@ func checkAccount(ctx context.Context, c *config.Config, a config.Account, redis
 	}
 	say(Fine, "access token had, valid until "+message.Beijing(token.ExpiresAt).Format("15:04:05 MST"), "")
 	if !token.Date.IsZero() {
-		if d := token.Date.Sub(asked).Abs(); d > 3*time.Second { // the Date header counts whole seconds
-			say(Advice, fmt.Sprintf("WeChat's clock is %v from this machine's", d.Round(time.Second)), "run NTP: customer-service windows are counted by this machine's clock")
+		if shared != nil {
+			if d := token.Date.Sub(shared(asked)).Abs(); d > 3*time.Second { // the Date header counts whole seconds
+				say(Advice, fmt.Sprintf("WeChat's clock is %v from Postgres'", d.Round(time.Second)), "run NTP on the Postgres host: customer-service windows are counted by its clock")
+			}
 		}
 		if d := token.Date.Sub(redisTime).Abs(); !redisTime.IsZero() && d > 15*time.Second {
 			say(Advice, fmt.Sprintf("WeChat's clock is %v from Redis'", d.Round(time.Second)), "run NTP on the Redis host: quota days are counted by its clock")

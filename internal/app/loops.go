@@ -39,7 +39,7 @@ func (w *pod) keepHouse(ctx context.Context) error {
 		for {
 			bounded, cancel := context.WithTimeout(ctx, houseTimeout)
 			w.tidy(bounded, clock.Now())
-			w.syncQuotas(bounded, clock.Now(), synced)
+			w.syncQuotas(bounded, time.Now(), synced)
 			cancel()
 			select {
 			case <-ctx.Done():
@@ -81,7 +81,7 @@ func (w *pod) tidy(ctx context.Context, now time.Time) {
 }
 
 // syncQuotas asks WeChat for its counts: hourly, and each minute of a day whose quota is nearly used. What others
-// use of the account shows only there.
+// use of the account shows only there. Both times are this machine's, which nothing puts back.
 func (w *pod) syncQuotas(ctx context.Context, now time.Time, synced map[ratelimit.Key]time.Time) {
 	for _, flow := range w.accounts.flows() {
 		a := w.accounts[flow.Account]

@@ -50,7 +50,7 @@ type puller struct {
 	mu    sync.Mutex
 	line  []postgres.Campaign // they wait, first come, first served
 	going map[message.ID]*pull
-	after map[message.ID]time.Time // not before: a fetch has failed
+	after map[message.ID]time.Time // not before, by this machine's clock, which nothing puts back: a fetch has failed
 }
 
 // A pull is a fetch that is under way.
@@ -103,7 +103,7 @@ func (p *puller) look(ctx context.Context, now time.Time) error {
 		return err
 	}
 	var errs []error
-	for _, c := range p.newcomers(due, now) {
+	for _, c := range p.newcomers(due, time.Now()) {
 		if err := p.begin(ctx, c, now); err != nil {
 			errs = append(errs, err) // the next look comes to it again
 			continue
@@ -115,7 +115,8 @@ func (p *puller) look(ctx context.Context, now time.Time) error {
 	return errors.Join(errs...)
 }
 
-// newcomers are those of the due campaigns that neither wait, nor are under way, nor have failed a moment ago.
+// newcomers are those of the due campaigns that neither wait, nor are under way, nor have failed a moment ago. now is
+// this machine's.
 func (p *puller) newcomers(due []postgres.Campaign, now time.Time) []postgres.Campaign {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -205,9 +206,11 @@ func (p *puller) pull(ctx context.Context, c postgres.Campaign) {
 	began := time.Now()
 	over := func() bool { return time.Since(began) >= p.turn && p.othersWait() }
 	err := p.ticks(ctx, c.ID, clock.Of(began), over)
-	again := clock.Now().Add(pullEvery) // it is due until the feeder has fired it
+	rest := pullEvery // it is due until the feeder has fired it
 	if err != nil && ctx.Err() == nil && !errors.Is(err, errTurnOver) {
-		again = retryPull(err, clock.Now())
+		now := clock.Now()
+		again := retryPull(err, now)
+		rest = again.Sub(now)
 		p.log.Warn("fetch an audience", "campaign", c.ID, "name", c.Name, "error", err, "again_at", again)
 		reason := fmt.Sprintf("its audience cannot be fetched: %v; tried again at %s", err, again.Format(time.RFC3339))
 		p.note(ctx, "fetch an audience", p.store.NoteCampaign(ctx, c.ID, reason))
@@ -217,7 +220,7 @@ func (p *puller) pull(ctx context.Context, c postgres.Campaign) {
 	if errors.Is(err, errTurnOver) {
 		p.line = append(p.line, c)
 	} else {
-		p.after[c.ID] = again
+		p.after[c.ID] = time.Now().Add(rest)
 	}
 	p.mu.Unlock()
 	select {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/hongyan-dispatch/hongyan/internal/campaign"
+	"github.com/hongyan-dispatch/hongyan/internal/clock"
 	"github.com/hongyan-dispatch/hongyan/internal/postgres"
 	"github.com/hongyan-dispatch/hongyan/message"
 )
@@ -241,4 +242,22 @@ func TestDueCampaignsAreLookedAtByTurns(t *testing.T) {
 	if list, err := (&rota{}).look(t.Context(), w.store, now, true); err != nil || len(list) != postgres.DueAtOnce {
 		t.Errorf("a look at those that are fetched shows %d, %v", len(list), err)
 	}
+}
+
+// Not parallel: the offset is the process's.
+func TestAClockThatIsPutRightHoldsNoFetchUp(t *testing.T) {
+	w := newWard(t)
+	behind := func(d time.Duration) {
+		now := time.Now()
+		clock.Follow(now.Add(d), now, now)
+	}
+	t.Cleanup(func() { behind(0) })
+	id := w.dueCampaign("list", "audience: {followers: true}", time.Now().Add(-time.Second))
+	f := &pump{turns: map[message.ID]int{}, work: func(context.Context, postgres.Campaign, func() bool) error { return nil }}
+	behind(10 * time.Minute)
+	w.pulls(f, time.Second)
+	eventually(t, 20*time.Second, "fetch", func() bool { return f.had(id) > 0 })
+	behind(0)
+	had := f.had(id)
+	eventually(t, 20*time.Second, "fetch once the clock was put right", func() bool { return f.had(id) > had+1 })
 }

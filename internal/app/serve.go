@@ -90,7 +90,7 @@ func (s *server) open(ctx context.Context) (err error) {
 	if err := checkMigrations(ctx, s.config, "server"); err != nil {
 		return err
 	}
-	if err := setClock(ctx, s.store, s.log); err != nil {
+	if err := startClock(ctx, s.store.Now, s.log); err != nil {
 		return err
 	}
 	if s.rdb, err = tasks.Redis(s.config.Redis.URL.Reveal()); err != nil {
@@ -230,7 +230,7 @@ func (s *server) run(ctx context.Context) error {
 	base, stop := context.WithCancel(context.WithoutCancel(ctx)) // the inbox outlives the requests
 	defer stop()
 	g, serving := errgroup.WithContext(ctx)
-	g.Go(func() error { return followClock(base, s.store, s.log) })
+	g.Go(func() error { return followClock(base, s.store.Now, s.log) })
 	g.Go(func() error { return s.inbox.Run(base) })
 	g.Go(func() error { return s.pushes.Run(base) })
 	g.Go(func() error { return s.api.Run(base) })

@@ -280,7 +280,7 @@ func (h *Handler) refuse(w http.ResponseWriter, e Endpoint, err error) string {
 	if r := (*Refusal)(nil); errors.As(err, &r) {
 		status = r.Status
 	}
-	if left, ok := h.hush.let(e.Name, err.Error(), clock.Now()); ok {
+	if left, ok := h.hush.let(e.Name, err.Error(), time.Now()); ok {
 		h.options.Log.Warn("a request to the callback is refused", "account", e.Name, "status", status, "reason", err.Error(), "also", left)
 	}
 	if status == http.StatusRequestEntityTooLarge || status == http.StatusRequestTimeout {

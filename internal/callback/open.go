@@ -144,7 +144,7 @@ func (d *Door) Open(query url.Values, body []byte, now time.Time) (*Delivery, er
 	}
 	// Rules keep the latest time of each kind: one from the future would hold them for as long.
 	if in.Push.CreateTime.Sub(now) > replayWindow {
-		return nil, refuse(forbidden, "CreateTime lies in the future: compare this machine's clock")
+		return nil, refuse(forbidden, "CreateTime lies in the future: compare Postgres' clock, by which the server goes")
 	}
 	return in, nil
 }

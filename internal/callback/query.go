@@ -69,7 +69,7 @@ func readQuery(v url.Values, now time.Time) (query, error) {
 		return query{}, refuse(badRequest, "query is malformed")
 	}
 	if at.Sub(now).Abs() > replayWindow {
-		return query{}, refuse(forbidden, "timestamp is more than 10 minutes off: a replay, or this machine's clock is wrong")
+		return query{}, refuse(forbidden, "timestamp is more than 10 minutes off: a replay, or Postgres' clock is wrong, by which the server goes")
 	}
 	switch kind, ok := only(v, "encrypt_type"); {
 	case len(v["encrypt_type"]) == 0 || ok && (kind == "" || kind == "raw"):

@@ -36,17 +36,19 @@ func Until(t time.Time) time.Duration { return t.Sub(Now()) }
 func Offset() time.Duration { return time.Duration(offset.Load()) }
 
 // Follow takes an answer to the question what time it is, which was asked and answered by this machine's clock, and
-// says whether the offset changed. What asking took makes the answer less sure; it is taken up where it differs by more.
+// says whether the offset changed. The answer was true at some instant between the two. A slow one leaves much in doubt, but
+// what is out of doubt is corrected all the same.
 func Follow(answer, asked, answered time.Time) bool {
 	took := answered.Sub(asked)
 	if took < 0 {
 		return false
 	}
+	doubt := max(Tolerated, took/2)
 	measured := answer.Sub(asked.Round(0).Add(took / 2))
-	if (measured - Offset()).Abs() <= Tolerated+took/2 {
+	if (measured - Offset()).Abs() <= doubt {
 		return false
 	}
-	if measured.Abs() <= Tolerated {
+	if measured.Abs() <= doubt {
 		measured = 0
 	}
 	offset.Store(int64(measured))

@@ -18,10 +18,12 @@ func TestFollow(t *testing.T) {
 		{"a good clock", 100 * time.Millisecond, 4 * time.Millisecond, false, 0},
 		{"ten minutes behind", 10 * time.Minute, 4 * time.Millisecond, true, 10 * time.Minute},
 		{"still behind, and a little more", 10*time.Minute + 300*time.Millisecond, 4 * time.Millisecond, false, 10 * time.Minute},
-		{"a little less, after an answer that was long on its way", 10*time.Minute - 900*time.Millisecond, time.Second, false, 10 * time.Minute},
-		{"another clock, after an answer that was long on its way", -time.Hour, 4 * time.Second, true, -time.Hour},
+		{"an answer that was so long on its way that it leaves this in doubt", 10*time.Minute + 9*time.Second, 20 * time.Second, false, 10 * time.Minute},
+		{"one that was as long, and leaves this out of doubt", -time.Hour, 20 * time.Second, true, -time.Hour},
 		{"a clock that was put back while it was asked", time.Hour, -time.Second, false, -time.Hour},
 		{"ten minutes ahead", -10 * time.Minute, 4 * time.Millisecond, true, -10 * time.Minute},
+		{"put right, as a slow answer says", 3 * time.Second, 8 * time.Second, true, 0},
+		{"three seconds behind, as a quick one says", 3 * time.Second, 4 * time.Millisecond, true, 3 * time.Second},
 		{"put right", 200 * time.Millisecond, 4 * time.Millisecond, true, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -101,7 +101,7 @@ type Feeder struct {
 	Flows     func() []Flow // asked each tick
 	Log       *slog.Logger
 
-	tidied time.Time
+	tidied time.Time         // by this machine's clock, which nothing puts back
 	served map[int32]float64 // chunks that a firing has had, by its weight: the least goes next
 }
 
@@ -111,10 +111,10 @@ func (f *Feeder) Run(ctx context.Context) error {
 	tick := time.NewTicker(Tick)
 	defer tick.Stop()
 	for {
-		now := clock.Now()
-		tidy := now.Sub(f.tidied) >= tidyEvery
+		now, began := clock.Now(), time.Now()
+		tidy := began.Sub(f.tidied) >= tidyEvery
 		if tidy {
-			f.tidied = now
+			f.tidied = began
 			f.note("fire campaigns", ctx, f.fire(ctx, now))
 		}
 		f.note("feed campaigns", ctx, f.feed(ctx, now, tidy))

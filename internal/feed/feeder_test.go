@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/hongyan-dispatch/hongyan/internal/campaign"
+	"github.com/hongyan-dispatch/hongyan/internal/clock"
 	"github.com/hongyan-dispatch/hongyan/internal/feed"
 	"github.com/hongyan-dispatch/hongyan/internal/gate"
 	"github.com/hongyan-dispatch/hongyan/internal/tasks"
@@ -343,5 +344,35 @@ func TestDueTicksFire(t *testing.T) {
 	}
 	if want := []string{"all missed", "skipped"}; !slices.Equal(w.ticked, want) {
 		t.Errorf("moved on %v, want %v: one that could not fire is tried again", w.ticked, want)
+	}
+}
+
+// behind has this machine's clock be that much behind.
+func behind(d time.Duration) {
+	now := time.Now()
+	clock.Follow(now.Add(d), now, now)
+}
+
+// Not parallel: the offset is the process's.
+func TestAClockThatIsPutRightHoldsNoCampaignUp(t *testing.T) {
+	for _, first := range []time.Duration{10 * time.Minute, -10 * time.Minute} {
+		w := &season{firings: []feed.Firing{firing(1, "shop")}, flows: []feed.Flow{flow("shop", 100)}}
+		ticks := 0
+		w.sends = func(w *season) {
+			ticks++
+			switch time.Duration(ticks) * feed.Tick {
+			case 3 * time.Second:
+				behind(first)
+			case 6 * time.Second:
+				behind(0)
+				w.due = []feed.Due{{Campaign: message.ID{1}, Name: "tea", Ticks: []time.Time{epoch}}}
+				w.lost = map[int32][]tasks.Chunk{1: {{Firing: 1, No: 1000}}}
+			}
+		}
+		t.Cleanup(func() { behind(0) })
+		w.feeds(t, 8*time.Second)
+		if len(w.fired) != 1 || len(w.lost) != 0 {
+			t.Errorf("two seconds after a clock that was %v behind was put right: fired %v, lost chunks left %v", first, w.fired, w.lost)
+		}
 	}
 }

@@ -83,14 +83,6 @@ func (s *Store) Ping(ctx context.Context) error {
 	return nil
 }
 
-// Time is the database's time.
-func (s *Store) Time(ctx context.Context) (now time.Time, err error) {
-	if err := s.pool.QueryRow(ctx, `SELECT clock_timestamp()`).Scan(&now); err != nil {
-		return time.Time{}, fmt.Errorf("time of the database: %w", err)
-	}
-	return now, nil
-}
-
 // inTx runs f in a transaction, and again after a deadlock or a serialization failure. f must start anew each
 // time. Where the answer to COMMIT is lost, the error says so by not being a *pgconn.PgError.
 func (s *Store) inTx(ctx context.Context, f func(pgx.Tx) error) error {
@@ -114,4 +106,12 @@ func (s *Store) ServerVersion(ctx context.Context) (version string, major int, e
 		return "", 0, fmt.Errorf("read server version: %w", err)
 	}
 	return version, number / 10000, nil
+}
+
+// Now is what the database's clock says, which is the same for all programs.
+func (s *Store) Now(ctx context.Context) (now time.Time, err error) {
+	if err := s.pool.QueryRow(ctx, `SELECT now()`).Scan(&now); err != nil {
+		return now, fmt.Errorf("ask for the time: %w", err)
+	}
+	return now, nil
 }

@@ -20,7 +20,7 @@ const (
 
 // outbox is how far the looks have come. It is memory only: another leader begins with a whole look.
 type outbox struct {
-	whole  time.Time  // the next look at everything is due
+	whole  time.Time  // the next look at everything is due, by this machine's clock, which nothing puts back
 	cursor message.ID // where a look at everything goes on that was broken off
 	young  time.Time  // parcels made before this were looked at when they were new
 }
@@ -35,8 +35,8 @@ func (r *Reconciler) sweep(ctx context.Context, o *outbox, now time.Time) error 
 	if forgot {
 		o.whole, o.cursor = time.Time{}, message.ID{}
 	}
-	settled := now.Add(-SettleIn)
-	if now.Before(o.whole) {
+	began, settled := time.Now(), now.Add(-SettleIn)
+	if began.Before(o.whole) {
 		from := message.FirstID(o.young.Add(-overlap))
 		if err := r.look(ctx, &from, message.FirstID(settled)); err != nil {
 			return err
@@ -47,7 +47,7 @@ func (r *Reconciler) sweep(ctx context.Context, o *outbox, now time.Time) error 
 	if err := r.look(ctx, &o.cursor, lastID); err != nil {
 		return err
 	}
-	o.whole, o.young, o.cursor = now.Add(max(wholeEvery, wholeShare*clock.Since(now))), settled, message.ID{}
+	o.whole, o.young, o.cursor = began.Add(max(wholeEvery, wholeShare*time.Since(began))), settled, message.ID{}
 	given, err := r.Lookup.Lease(ctx, now)
 	if given > 0 {
 		r.Log.Warn("tasks were running without a lease", "tasks", given)

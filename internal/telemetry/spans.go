@@ -10,6 +10,8 @@ import (
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/hongyan-dispatch/hongyan/internal/clock"
 )
 
 // The spans of a message's trace, each child of the first:
@@ -20,6 +22,8 @@ import (
 //	│ ├ POST … each call to WeChat
 //	│ └ settle
 //	└ receipt  when it has found its message
+//
+// Their times are those that all processes agree on, as the ids' are: a trace is told by several.
 const (
 	spanMessage  = "message"
 	spanDispatch = "dispatch"
@@ -115,7 +119,7 @@ const maxLinks = 100
 // Request begins a request, such as "POST /v1/messages", that came with a traceparent or none. It is told when it is answered:
 // if the producer's own trace is sampled, if its trace is of the share, or if a message of the share came with it.
 func (t *Traces) Request(ctx context.Context, route, traceparent string) (context.Context, func(status int)) {
-	parent, start := parse(traceparent), time.Now()
+	parent, start := parse(traceparent), clock.Now()
 	in := parent.TraceID()
 	if !parent.IsValid() {
 		in = randomTrace()
@@ -128,7 +132,7 @@ func (t *Traces) Request(ctx context.Context, route, traceparent string) (contex
 			return
 		}
 		t.tell(span{
-			name: route, kind: trace.SpanKindServer, parent: parent, ids: given{in, p.here.SpanID()}, start: start, end: time.Now(), links: p.links,
+			name: route, kind: trace.SpanKindServer, parent: parent, ids: given{in, p.here.SpanID()}, start: start, end: clock.Now(), links: p.links,
 			attributes: []attribute.KeyValue{attribute.String("http.route", route), attribute.Int("http.response.status_code", status)},
 			failed:     status >= 500,
 		})
@@ -141,7 +145,7 @@ func (t *Traces) Accepted(ctx context.Context, id ID, account, kind, lane string
 		return
 	}
 	s := span{
-		name: "enqueue", kind: trace.SpanKindProducer, parent: rootOf(id), ids: given{span: derived("enqueue", id, 0)}, start: start, end: time.Now(),
+		name: "enqueue", kind: trace.SpanKindProducer, parent: rootOf(id), ids: given{span: derived("enqueue", id, 0)}, start: start, end: clock.Now(),
 		attributes: words("account", account, "kind", kind, "lane", lane),
 	}
 	if p, ok := ctx.Value(postedKey{}).(*posted); ok {
@@ -161,10 +165,10 @@ func (t *Traces) Parcel(id ID, messages []ID, account, kind, lane string, count 
 	if len(messages) == 0 {
 		return "", nil
 	}
-	here, start := place(id, randomSpan()), time.Now()
+	here, start := place(id, randomSpan()), clock.Now()
 	return format(here), func(err error) {
 		s := span{
-			name: "parcel", kind: trace.SpanKindProducer, ids: given{id, here.SpanID()}, start: start, end: time.Now(), failed: err != nil,
+			name: "parcel", kind: trace.SpanKindProducer, ids: given{id, here.SpanID()}, start: start, end: clock.Now(), failed: err != nil,
 			attributes: append(words("account", account, "kind", kind, "lane", lane), attribute.Int("hongyan.messages", count)),
 		}
 		for _, m := range messages {
@@ -239,7 +243,7 @@ func (t *Traces) Dispatched(r Run) {
 // Resolved tells of a message that a dead worker left, and that has come to its end.
 func (t *Traces) Resolved(id ID, account, kind, status string, born time.Time) {
 	if t.Samples(id) {
-		t.finished(id, ID{}, born, time.Now(), words("account", account, "kind", kind, "status", status), status != "sent")
+		t.finished(id, ID{}, born, clock.Now(), words("account", account, "kind", kind, "status", status), status != "sent")
 	}
 }
 
@@ -257,7 +261,7 @@ func (t *Traces) Joined(id ID, account, kind, how string, delivered bool, lag ti
 	if !t.Samples(id) {
 		return
 	}
-	now := time.Now()
+	now := clock.Now()
 	t.tell(span{
 		name: "receipt", kind: trace.SpanKindConsumer, parent: rootOf(id), start: now, end: now, failed: !delivered,
 		attributes: append(words("account", account, "kind", kind, "how", how),

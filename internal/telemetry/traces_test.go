@@ -17,6 +17,7 @@ import (
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
+	"github.com/hongyan-dispatch/hongyan/internal/clock"
 	"github.com/hongyan-dispatch/hongyan/internal/telemetry"
 )
 
@@ -134,6 +135,32 @@ func TestWhatIsToldOfAMessageMeets(t *testing.T) {
 	} {
 		if !strings.Contains(said, want) {
 			t.Errorf("the attributes lack %s: %s", want, said)
+		}
+	}
+}
+
+// Not parallel: the offset is the process's.
+func TestTracesGoByTheTimeOfAll(t *testing.T) {
+	now := time.Now()
+	clock.Follow(now.Add(10*time.Minute), now, now)
+	t.Cleanup(func() { clock.Follow(now, now, now) })
+	e := tracetest.NewInMemoryExporter()
+	traces := telemetry.TracesTo(1, e)
+	born := clock.Now() // as an id says it
+	ctx, answered := traces.Request(t.Context(), "POST /v1/messages", producer)
+	traces.Accepted(ctx, id(7), "shop", "template", "normal", born)
+	_, gone := traces.Parcel(id(8), []telemetry.ID{id(7)}, "shop", "template", "normal", 1)
+	gone(nil)
+	answered(http.StatusAccepted)
+	traces.Joined(id(7), "shop", "template", "msgid", true, time.Second)
+	traces.Resolved(id(7), "shop", "template", "unknown", born)
+	spans := told(t, traces, e)
+	if len(spans) != 5 {
+		t.Errorf("%d spans, want 5", len(spans))
+	}
+	for name, s := range spans {
+		if s.StartTime.Before(born) || s.EndTime.Before(s.StartTime) || s.EndTime.Sub(born) > time.Minute {
+			t.Errorf("%s from %v to %v, want both a moment after %v", name, s.StartTime, s.EndTime, born)
 		}
 	}
 }
