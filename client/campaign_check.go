@@ -106,7 +106,11 @@ func (c *Client) CheckCampaign(ctx context.Context, idOrName string, o CheckOpti
 	if err != nil {
 		return CampaignCheck{}, err
 	}
-	k := &checking{client: c, row: row, o: o, now: time.Now(), problems: map[string]*Misfit{}, out: CampaignCheck{Campaign: campaignOf(row), Closed: -1}}
+	now, err := c.ledger.Now(ctx)
+	if err != nil {
+		return CampaignCheck{}, err
+	}
+	k := &checking{client: c, row: row, o: o, now: now, problems: map[string]*Misfit{}, out: CampaignCheck{Campaign: campaignOf(row), Closed: -1}}
 	k.samples = 5
 	if o.Samples > 0 {
 		k.samples = o.Samples
