@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/hongyan-dispatch/hongyan/internal/campaign"
-	"github.com/hongyan-dispatch/hongyan/internal/clock"
 	"github.com/hongyan-dispatch/hongyan/internal/postgres"
 	"github.com/hongyan-dispatch/hongyan/message"
 )
@@ -80,7 +79,11 @@ func (c *Client) CheckCampaign(ctx context.Context, idOrName string, o CheckOpti
 	if err != nil {
 		return CampaignCheck{}, err
 	}
-	k := &checking{client: c, row: row, o: o, now: clock.Now(), problems: map[string]*Misfit{}, out: CampaignCheck{Campaign: campaignOf(row), Closed: -1}}
+	now, err := c.ledger.Now(ctx)
+	if err != nil {
+		return CampaignCheck{}, err
+	}
+	k := &checking{client: c, row: row, o: o, now: now, problems: map[string]*Misfit{}, out: CampaignCheck{Campaign: campaignOf(row), Closed: -1}}
 	k.samples = 5
 	if o.Samples > 0 {
 		k.samples = o.Samples

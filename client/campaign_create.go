@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/hongyan-dispatch/hongyan/internal/campaign"
-	"github.com/hongyan-dispatch/hongyan/internal/clock"
 	"github.com/hongyan-dispatch/hongyan/internal/postgres"
 	"github.com/hongyan-dispatch/hongyan/message"
 )
@@ -69,7 +68,11 @@ func (c *Client) CreateCampaign(ctx context.Context, spec []byte) (Campaign, err
 	case err != nil && !errors.Is(err, postgres.ErrNoCampaign):
 		return Campaign{}, err
 	}
-	id := message.NewID(clock.Now())
+	now, err := c.ledger.Now(ctx)
+	if err != nil {
+		return Campaign{}, err
+	}
+	id := message.NewID(now)
 	err = c.ledger.CreateCampaign(ctx, s, id)
 	if errors.Is(err, postgres.ErrNameTaken) { // a moment ago
 		other, err := c.ledger.Campaign(ctx, s.Name)

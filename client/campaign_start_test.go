@@ -27,6 +27,21 @@ func (b *bundle) exec(sql string, args ...any) {
 	}
 }
 
+// replayOf is the message that goes again instead of another.
+func (b *bundle) replayOf(id message.ID) message.ID {
+	b.Helper()
+	conn, err := pgx.Connect(b.Context(), b.options.Database)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer conn.Close(b.Context())
+	var as [16]byte
+	if err := conn.QueryRow(b.Context(), `SELECT id FROM replay WHERE of = $1`, id.String()).Scan(&as); err != nil {
+		b.Fatal(err)
+	}
+	return as
+}
+
 // tagged creates a campaign whose audience workers fetch.
 func (b *bundle) tagged(name, more string) message.ID {
 	b.Helper()
@@ -38,8 +53,8 @@ func (b *bundle) tagged(name, more string) message.ID {
 	return c.ID
 }
 
-// An operator's clock may be wrong: ticks are counted from the database's.
-func TestACampaignStartsByTheDatabasesClock(t *testing.T) {
+// An operator's clock may be wrong: ticks are counted from the database's, and what campaigns and replays make comes due by it.
+func TestCampaignsAndReplaysGoByTheDatabasesClock(t *testing.T) {
 	b := withLedger(t)
 	b.exec(`CREATE SCHEMA ahead; CREATE FUNCTION ahead.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS 'SELECT pg_catalog.clock_timestamp() + interval ''3 hours'''`)
 	ahead := b.options
@@ -77,6 +92,25 @@ func TestACampaignStartsByTheDatabasesClock(t *testing.T) {
 	if _, err := c.StartCampaign(t.Context(), past.String()); !isNotReady(err) || !strings.Contains(err.Error(), "is past") {
 		t.Errorf("a start whose time is past for the database: %v", err)
 	}
+
+	draft, err := c.CreateCampaign(t.Context(), []byte(`{"name": "draft", "account": "shop", "kind": "custom", "custom": {"msgtype": "text", "text": {"content": "您好"}}, "audience": {"tag": 2}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	near("a new campaign", draft.ID.Time(), now)
+	m := template("oUSER1", "")
+	r, err := b.Enqueue(t.Context(), m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Cancel(t.Context(), r.ID); err != nil {
+		t.Fatal(err)
+	}
+	went, err := c.Replay(t.Context(), client.Replay{IDs: []message.ID{r.ID}})
+	if err != nil || went.Replayed != 1 {
+		t.Fatalf("replayed %+v, %v; want one", went, err)
+	}
+	near("a replay", b.replayOf(r.ID).Time(), now)
 }
 
 func isNotReady(err error) bool {

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/hongyan-dispatch/hongyan/internal/clock"
 	"github.com/hongyan-dispatch/hongyan/internal/postgres"
 	"github.com/hongyan-dispatch/hongyan/message"
 	"github.com/hongyan-dispatch/hongyan/outcome"
@@ -83,11 +82,14 @@ func (c *Client) Replay(ctx context.Context, r Replay) (ReplayResult, error) {
 			r.Progress(result)
 		}
 	}
-	var err error
+	now, err := c.ledger.Now(ctx) // not this machine's: what it makes comes due by that, and it must not find it again
+	if err != nil {
+		return result, err
+	}
 	if len(r.IDs) > 0 {
-		err = c.ledger.ReplayOnly(ctx, ask, r.IDs, clock.Now(), told)
+		err = c.ledger.ReplayOnly(ctx, ask, r.IDs, now, told)
 	} else {
-		err = c.ledger.Replay(ctx, ask, clock.Now(), told)
+		err = c.ledger.Replay(ctx, ask, now, told)
 	}
 	return result, err
 }
