@@ -135,6 +135,29 @@ func TestApprovalsThatAreCutShort(t *testing.T) {
 	})
 }
 
+// Those that lapsed do not stand before those that wait.
+func TestManyLapsedApprovals(t *testing.T) {
+	h := startAPI(t)
+	crm := h.key("crm", "shop:mass:enqueue", "shop:mass:read")
+	var asked struct {
+		ID string `json:"approval_id"`
+	}
+	h.want(202, crm, "POST", "/v1/messages", massAll, &asked)
+	if _, err := h.db.Exec(t.Context(), `
+		INSERT INTO approval (id, account, hash, content, asked_by, asked_at)
+		SELECT gen_random_uuid(), account, hash, content, asked_by, now() - interval '8 days' FROM approval, generate_series(1, 1500);
+		INSERT INTO approval (id, account, hash, content, asked_by, asked_at)
+		SELECT gen_random_uuid(), account, hash, jsonb_set(content::jsonb, '{expires_at}', to_jsonb(now() - interval '1 second'))::text, asked_by, now() - interval '1 day'
+		FROM approval, generate_series(1, 300) WHERE key IS NOT NULL`); err != nil {
+		t.Fatal(err)
+	}
+	var waiting struct{ Approvals []approvalAnswer }
+	h.want(200, crm, "GET", "/v1/accounts/shop/approvals", "", &waiting)
+	if len(waiting.Approvals) != 1 || waiting.Approvals[0].ID != asked.ID {
+		t.Errorf("%d wait, want the one: %+v", len(waiting.Approvals), waiting.Approvals)
+	}
+}
+
 // Where a store's answer is lost the request's answer is that nobody knows, and not that nothing was accepted.
 func TestAnswersThatAreLost(t *testing.T) {
 	h := startAPI(t)

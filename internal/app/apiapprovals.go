@@ -56,13 +56,19 @@ func (a apiApprovals) Approval(ctx context.Context, id message.ID) (api.Approval
 	return apiApproval(p, clock.Now()), nil
 }
 
-// shownApprovals is how many are listed at one time.
-const shownApprovals = 100
+// How many approvals are listed at one time, and how many are looked at for that: some have lapsed with their message.
+const (
+	shownApprovals = 100
+	readApprovals  = 1000
+)
 
 func (a apiApprovals) Waiting(ctx context.Context, account string) ([]api.Approval, error) {
-	rows, err := a.Approvals(ctx, account, shownApprovals)
+	rows, err := a.Approvals(ctx, account, clock.Now().Add(-approvalLapses), readApprovals)
 	waiting := []api.Approval{}
 	for _, p := range rows {
+		if len(waiting) == shownApprovals {
+			break
+		}
 		if p, err = a.settled(ctx, p, restsFor); err != nil {
 			return nil, err
 		}

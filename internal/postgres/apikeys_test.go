@@ -75,8 +75,11 @@ func TestApprovalsGoOneWay(t *testing.T) {
 	keyless := *m
 	keyless.Key = ""
 	second, _, _ := ask(&keyless)
-	if list, err := b.store.Approvals(b.ctx, m.Account, 10); err != nil || len(list) != 2 {
+	if list, err := b.store.Approvals(b.ctx, m.Account, time.Now().Add(-time.Hour), 10); err != nil || len(list) != 2 {
 		t.Errorf("waiting: %v, %v", list, err)
+	}
+	if list, err := b.store.Approvals(b.ctx, m.Account, time.Now().Add(time.Hour), 10); err != nil || len(list) != 0 {
+		t.Errorf("waiting since later: %v, %v", list, err)
 	}
 	if ok, err := b.store.Refuse(b.ctx, second.ID, "boss", "no"); !ok || err != nil {
 		t.Errorf("refuse: %v %v", ok, err)

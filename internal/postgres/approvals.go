@@ -91,9 +91,11 @@ func (s *Store) Approval(ctx context.Context, id message.ID) (Approval, error) {
 	return a, nil
 }
 
-// Approvals reads those of an account that nobody has decided on, oldest first.
-func (s *Store) Approvals(ctx context.Context, account string, limit int) ([]Approval, error) {
-	rows, err := s.pool.Query(ctx, approvalSelect+`WHERE a.name = $1 AND p.state IN ('waiting', 'approving') ORDER BY p.asked_at LIMIT $2`, account, limit)
+// Approvals reads those of an account that nobody has decided on, oldest first: those that wait since a time, and all that
+// are on their way.
+func (s *Store) Approvals(ctx context.Context, account string, since time.Time, limit int) ([]Approval, error) {
+	rows, err := s.pool.Query(ctx, approvalSelect+`
+		WHERE a.name = $1 AND (p.state = 'waiting' AND p.asked_at > $2 OR p.state = 'approving') ORDER BY p.asked_at LIMIT $3`, account, since, limit)
 	if err != nil {
 		return nil, fmt.Errorf("read approvals: %w", err)
 	}
