@@ -29,7 +29,7 @@ type Replay struct {
 	PerSecond        float64      `json:"per_second,omitempty"`        // how many come due in a second; 0: as many as the account's pace lets through
 	DryRun           bool         `json:"dry_run,omitempty"`           // count, and change nothing
 
-	// Progress, which may be nil, hears of what was found so far.
+	// Progress, which may be nil, hears of what was found so far, and again where nothing was for a while.
 	Progress func(ReplayResult) `json:"-"`
 	// Only, which may be nil, says of which messages this may know: others are as if they were not there.
 	Only func(account string, kind message.Kind) bool `json:"-"`
