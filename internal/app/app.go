@@ -67,14 +67,15 @@ func Run(ctx context.Context, c *config.Config, o Options) error {
 	return w.run(ctx)
 }
 
-// tuneMemory lets garbage grow, for live memory is small and garbage much, but not so far that a worker with the default
-// senders holds more than 64 MiB (some 20 of which are its program). Go's own variables win.
+// tuneMemory lets garbage grow, for live memory is small and garbage much, but not so far that a worker with up to 64
+// senders, the default, holds more than 64 MiB (some 20 of which are its program). Go's own variables win.
 func tuneMemory(senders int) {
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(150)
+		debug.SetGCPercent(300)
 	}
 	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(24<<20 + int64(senders)*(256<<10))
+		few, more := min(senders, 64), max(senders-64, 0)
+		debug.SetMemoryLimit(24<<20 + int64(few)*(256<<10) + int64(more)*(512<<10))
 	}
 }
 

@@ -20,9 +20,9 @@ type Senders struct {
 	shares   map[message.AppID]*share
 }
 
-// claimsAhead is how many messages with a client id may be claimed beside those on the wire: one batch of the
-// ledger, so that a commit carries many.
-const claimsAhead = 256
+// claimsAhead is how many messages with a client id may be claimed beside those on the wire, so that a commit carries
+// many. More of them would carry no more, and be out of the processor's caches when their turn comes.
+const claimsAhead = 128
 
 // NewSenders makes n senders for that many accounts, of which a sixteenth (one at least, if n > 1, and eight at most) is
 // kept for urgent messages: enough where calls hang, and what they cost a campaign is their share of the rate.
@@ -41,8 +41,8 @@ func keptOf(n int) int {
 }
 
 // InHand is how many messages a pod with n senders should work on at a time: those on the wire, those claimed
-// ahead, and as many again that are guarded or settled meanwhile.
-func InHand(n int) int { return 3*n + claimsAhead }
+// ahead, and as many as are on the wire that are guarded or settled meanwhile.
+func InHand(n int) int { return 2*n + claimsAhead }
 
 // InFlight is how many calls are being made now.
 func (s *Senders) InFlight() int { return s.wire.taken() }
@@ -53,8 +53,17 @@ type line struct {
 	size   int
 	kept   int
 	free   int
-	urgent *list.List // of chan struct{}
+	urgent *list.List // of *place
 	others *list.List
+
+	stuck   func() bool // optional: nobody should wait any longer
+	watched bool        // the next look is set
+}
+
+// A place is what somebody waits for in a line.
+type place struct {
+	ready chan struct{} // closed: it was given, or refused
+	err   error         // why it was refused
 }
 
 func newLine(size, kept int) line {
@@ -67,13 +76,9 @@ func (l *line) taken() int {
 	return l.size - l.free
 }
 
-// acquire waits for a place and answers with its release, which is called once.
+// acquire waits for a place and answers with its release, which is called once. In a line that is stuck at some look,
+// every stuckAfter, all that wait give up with errStuck.
 func (l *line) acquire(ctx context.Context, lane message.Lane) (func(), error) {
-	return l.acquireUnless(ctx, lane, nil)
-}
-
-// acquireUnless is acquire that gives up, with errStuck, where at some look every stuckAfter the line is stuck.
-func (l *line) acquireUnless(ctx context.Context, lane message.Lane, stuck func() bool) (func(), error) {
 	queue, floor := l.others, l.kept
 	if lane == message.Urgent {
 		queue, floor = l.urgent, 0
@@ -84,42 +89,62 @@ func (l *line) acquireUnless(ctx context.Context, lane message.Lane, stuck func(
 		l.mu.Unlock()
 		return l.release, nil
 	}
-	ready := make(chan struct{})
-	place := queue.PushBack(ready)
+	p := &place{ready: make(chan struct{})}
+	waits := queue.PushBack(p)
+	l.watch()
 	l.mu.Unlock()
 
-	var look <-chan time.Time
-	if stuck != nil {
-		tick := time.NewTicker(stuckAfter)
-		defer tick.Stop()
-		look = tick.C
-	}
-	for {
-		select {
-		case <-ready:
-			return l.release, nil
-		case <-look:
-			if stuck() {
-				return nil, l.leave(queue, place, ready, errStuck)
-			}
-		case <-ctx.Done():
-			return nil, l.leave(queue, place, ready, ctx.Err())
+	select {
+	case <-p.ready:
+		if p.err != nil {
+			return nil, p.err
 		}
+		return l.release, nil
+	case <-ctx.Done():
+		return nil, l.leave(queue, waits, ctx.Err())
 	}
 }
 
 // leave leaves the queue, and answers with why.
-func (l *line) leave(queue *list.List, place *list.Element, ready chan struct{}, why error) error {
+func (l *line) leave(queue *list.List, waits *list.Element, why error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	p := waits.Value.(*place)
 	select {
-	case <-ready: // given a place in the same instant: pass it on
-		l.free++
-		l.serve()
+	case <-p.ready:
+		if p.err == nil { // given a place in the same instant: pass it on
+			l.free++
+			l.serve()
+		}
 	default:
-		queue.Remove(place)
+		queue.Remove(waits)
 	}
 	return why
+}
+
+// watch sets the next look at a line in which somebody waits; mu is held. One timer looks for all: in
+// a busy pod nearly every message waits.
+func (l *line) watch() {
+	if l.stuck != nil && !l.watched && l.urgent.Len()+l.others.Len() > 0 {
+		l.watched = true
+		time.AfterFunc(stuckAfter, l.look)
+	}
+}
+
+// look sends all away that wait in a line that is stuck.
+func (l *line) look() {
+	stuck := l.stuck()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, queue := range []*list.List{l.urgent, l.others} {
+		for stuck && queue.Len() > 0 {
+			p := queue.Remove(queue.Front()).(*place)
+			p.err = errStuck
+			close(p.ready)
+		}
+	}
+	l.watched = false
+	l.watch()
 }
 
 // resize changes the number of places; those that are taken stay taken.
@@ -141,10 +166,10 @@ func (l *line) release() {
 func (l *line) serve() {
 	for l.free > 0 && l.urgent.Len() > 0 {
 		l.free--
-		close(l.urgent.Remove(l.urgent.Front()).(chan struct{}))
+		close(l.urgent.Remove(l.urgent.Front()).(*place).ready)
 	}
 	for l.free > l.kept && l.others.Len() > 0 {
 		l.free--
-		close(l.others.Remove(l.others.Front()).(chan struct{}))
+		close(l.others.Remove(l.others.Front()).(*place).ready)
 	}
 }

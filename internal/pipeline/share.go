@@ -47,7 +47,9 @@ var (
 )
 
 func newShare(n, ahead int) *share {
-	return &share{wire: newLine(n, keptOf(n)), ahead: newLine(ahead, keptOf(n)), most: n, limit: float64(n), spare: spareMost}
+	s := &share{wire: newLine(n, keptOf(n)), ahead: newLine(ahead, keptOf(n)), most: n, limit: float64(n), spare: spareMost}
+	s.wire.stuck, s.ahead.stuck = s.stuck, s.stuck
+	return s
 }
 
 // share is the account's.
@@ -73,7 +75,7 @@ func (s *share) enter(ctx context.Context, l *line, lane message.Lane) (func(), 
 		s.heard = time.Now()
 	}
 	s.mu.Unlock()
-	return l.acquireUnless(ctx, lane, s.stuck)
+	return l.acquire(ctx, lane)
 }
 
 func (s *share) stuck() bool {

@@ -126,8 +126,11 @@ func (h *HTTP) Do(ctx context.Context, c Call) (Reply, bool, error) {
 	if err != nil {
 		return Reply{}, true, fmt.Errorf("read answer: %w", err)
 	}
-	date, _ := http.ParseTime(res.Header.Get("Date"))
-	return Reply{Status: res.StatusCode, Date: date, Body: body}, true, nil
+	reply := Reply{Status: res.StatusCode, Body: body}
+	if date := res.Header.Get("Date"); date != "" {
+		reply.Date, _ = http.ParseTime(date)
+	}
+	return reply, true, nil
 }
 
 // roundTrip makes the call, and none that an answer asks for; without that safety it is the client that everybody has.
