@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -137,7 +138,7 @@ func TestATryEnds(t *testing.T) {
 	t.Run("a replay of replays, which a second try would find anew", func(t *testing.T) {
 		for name, c := range map[string]struct {
 			answer func(w http.ResponseWriter) // to the first try
-			tries  int
+			tries  int64
 			fails  bool
 		}{
 			"no answer": {func(w http.ResponseWriter) { panic(http.ErrAbortHandler) }, 1, true},
@@ -152,9 +153,9 @@ func TestATryEnds(t *testing.T) {
 				fmt.Fprint(w, `{"type":"/docs#problem-unavailable"}`)
 			}, 2, false},
 		} {
-			n := 0
+			var n atomic.Int64
 			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-				if n++; n == 1 {
+				if n.Add(1) == 1 {
 					c.answer(w)
 					return
 				}
@@ -165,8 +166,8 @@ func TestATryEnds(t *testing.T) {
 				t.Fatal(err)
 			}
 			_, err = r.Replay(t.Context(), Replay{Statuses: []outcome.Status{outcome.Failed}, Since: time.Now(), Again: true})
-			if n != c.tries || (err != nil) != c.fails {
-				t.Errorf("%s: %d tries and %v, want %d", name, n, err, c.tries)
+			if n.Load() != c.tries || (err != nil) != c.fails {
+				t.Errorf("%s: %d tries and %v, want %d", name, n.Load(), err, c.tries)
 			}
 			r.Close()
 			s.Close()
