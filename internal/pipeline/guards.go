@@ -210,7 +210,7 @@ func hasSender(s *Senders) Stage {
 		Run: func(ctx context.Context, a *Attempt) (outcome.Outcome, error) {
 			var err error
 			if a.share = s.share(a.Account.AppID); a.Message.Kind.HasClientID() {
-				// May be claimed one batch ahead: a crash costs nothing, and commits carry more.
+				// May be claimed ahead of a sender: a crash costs nothing, and commits carry more.
 				err = a.enter(ctx, &a.share.ahead, &s.ahead)
 			} else {
 				err = a.enter(ctx, &a.share.wire, &s.wire)
