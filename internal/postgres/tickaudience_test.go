@@ -113,7 +113,7 @@ func TestWhoeverIsInAFetchTwiceIsDropped(t *testing.T) {
 }
 
 // What a fetch holds in memory does not grow with the list: a worker has 64 MiB for everything.
-func TestAFetchHoldsAPageAtATime(t *testing.T) {
+func TestAFetchHoldsAFewPages(t *testing.T) {
 	b := setup(t)
 	id := b.draft(func(s *campaign.Spec) { s.Audience = campaign.Source{Kind: campaign.FromFollowers} })
 	c, err := b.store.Campaign(b.ctx, id.String())
@@ -121,6 +121,7 @@ func TestAFetchHoldsAPageAtATime(t *testing.T) {
 	a, err := b.store.BeginAudience(b.ctx, id, "followers", nil)
 	b.ok(err)
 	const pages, size = 40, 10_000
+	const few = 4 << 20 // bytes; a page and its block are about one MiB, and the page before may still be reachable
 	heap := func() int64 {
 		var m runtime.MemStats
 		runtime.GC()
@@ -132,10 +133,11 @@ func TestAFetchHoldsAPageAtATime(t *testing.T) {
 	var first, most int64
 	at := 0
 	b.ok(i.Pull(b.ctx, func(context.Context, string) ([]message.OpenID, string, error) {
-		if at == 2 { // of the pages before nothing is held
-			first = heap()
+		now := heap()
+		if at == 2 { // with what a connection keeps for itself
+			first = now
 		}
-		most = max(most, heap())
+		most = max(most, now)
 		if at == pages {
 			return nil, "", nil
 		}
@@ -150,7 +152,7 @@ func TestAFetchHoldsAPageAtATime(t *testing.T) {
 	if i.Audience.Total != pages*size {
 		t.Errorf("%d were fetched, want %d", i.Audience.Total, pages*size)
 	}
-	if grown := most - first; first == 0 || grown > 1<<20 {
-		t.Errorf("behind %d pages the fetch holds %d KiB more than behind two, want none", pages, grown>>10)
+	if grown := most - first; first == 0 || grown > few {
+		t.Errorf("behind %d pages the fetch holds %d KiB more than behind two, want at most %d", pages, grown>>10, few>>10)
 	}
 }
