@@ -217,6 +217,8 @@ func TestBadCampaignsAreRefusedWhole(t *testing.T) {
 		"an unknown key":     {key, yamlType, saleCampaign + "colour: red\n", 400, "colour", "(line 5)"},
 		"a wrong number":     {key, jsonType, strings.Replace(customCampaign, `"kind"`, `"pace":{"per_second":"fast"},"kind"`, 1), 400, "pace.per_second", ""},
 		"an unknown kind":    {key, jsonType, strings.Replace(customCampaign, `"kind":"custom"`, `"kind":"telegram"`, 1), 400, "kind", ""},
+		"invalid UTF-8":      {key, jsonType, strings.Replace(customCampaign, "您", "\xff", 1), 400, "custom.text.content", "UTF-8"},
+		"a number as a name": {key, jsonType, strings.Replace(customCampaign, `"name":"greeting"`, `"name":7`, 1), 400, "name", "want a string"},
 		"two mistakes":       {key, yamlType, "name: x\nkind: template\npace: {per_second: -1}\n", 400, "template", "required"},
 		"over 1 MiB":         {key, jsonType, `{"name":"` + strings.Repeat("x", 1<<20) + `"}`, 413, "", ""},
 		"another type":       {key, csvType, saleCampaign, 415, "", ""},
