@@ -43,6 +43,10 @@ func TestKeys(t *testing.T) {
 		{"key", "create", "crm", "--scope", "shop:letter:read"},
 		{"key", "create", "crm", "--scope", "strange:*:read"},
 		{"key", "create", "crm", "--scope", "shop:*:read", "--expires", "-3d"},
+		{"key", "create", "crm", "--scope", "shop:*:read", "--per-second=-1"},
+		{"key", "create", "crm", "--scope", "shop:*:read", "--per-second", "NaN"},
+		{"key", "create", "crm", "--scope", "shop:*:read", "--per-second", "Inf"},
+		{"key", "create", "crm", "--scope", "shop:*:read", "--per-second", "1e-300"},
 		{"key", "revoke", "strange"},
 	} {
 		h.command(exitBadInput, append(bad, "--config", h.file)...)

@@ -3,6 +3,7 @@ package report
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/hongyan-dispatch/hongyan/internal/postgres"
@@ -103,6 +104,14 @@ func MessageOf(st postgres.Status) Message {
 		v.Timeline = append(v.Timeline, Step{step.At, step.State, step.Reason, step.ErrCode, step.ErrMsg, step.RID, step.Note})
 	}
 	return v
+}
+
+// Rate is a number of calls in a second for people, to three digits.
+func Rate(perSecond float64) string {
+	if perSecond >= 100 {
+		return strconv.FormatFloat(perSecond, 'f', 0, 64)
+	}
+	return strconv.FormatFloat(perSecond, 'g', 3, 64)
 }
 
 // Clock is a time for people; empty for none.
