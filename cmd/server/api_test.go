@@ -242,7 +242,7 @@ func TestEveryOperation(t *testing.T) {
 	h.want(200, other, "POST", "/v1/approvals/"+asked.ID+"/refuse", "", nil)
 
 	log := h.stderr.String()
-	for _, secret := range []string{all, strings.Split(all, "_")[2], other, "oWRITES", "0123456789abcdef0123456789abcdef"} {
+	for _, secret := range []string{all, strings.SplitN(all, "_", 3)[2], other, "oWRITES", "0123456789abcdef0123456789abcdef"} {
 		if strings.Contains(log, secret) {
 			t.Errorf("the log tells %s", secret)
 		}
