@@ -3,12 +3,15 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -20,14 +23,13 @@ var wholeOpenID = regexp.MustCompile(`oCHAOS\d{22}`)
 // canaries searches for what must stand nowhere: secrets and tokens in the logs and metrics of workers and servers, in
 // the API's replies, in Redis and in the ledger's texts; whole openids in logs, metrics, and where no reply has them.
 func (r *rig) canaries(ctx context.Context) (leaks []string, err error) {
+	secrets, err := r.secrets(ctx)
+	if err != nil {
+		return nil, err
+	}
 	search := func(where string, text []byte, openids bool) {
-		for token := range r.tokens {
-			if bytes.Contains(text, []byte(token)) {
-				leaks = append(leaks, "(canary) "+where+" holds an access token")
-			}
-		}
-		for what, secret := range map[string]string{"the appsecret": secret, "the callback's token": callbackToken, "the callback's key": callbackKey} {
-			if bytes.Contains(text, []byte(secret)) {
+		for what, forms := range secrets {
+			if slices.ContainsFunc(forms, func(form string) bool { return bytes.Contains(text, []byte(form)) }) {
 				leaks = append(leaks, "(canary) "+where+" holds "+what)
 			}
 		}
@@ -77,15 +79,46 @@ func (r *rig) canaries(ctx context.Context) (leaks []string, err error) {
 		return nil, err
 	}
 	search("the ledger's timeline", []byte(texts), true)
-	tables, err := r.tablesWithSecrets(ctx)
+	tables, err := r.tablesWithSecrets(ctx, secrets)
 	for _, table := range tables {
 		leaks = append(leaks, "(canary) table "+table+" holds a secret")
 	}
 	return leaks, err
 }
 
-// tablesWithSecrets searches every row of every table, as a dump has them, for the appsecret and access tokens.
-func (r *rig) tablesWithSecrets(ctx context.Context) (found []string, err error) {
+// secrets are what must stand nowhere, in every form in which it might.
+func (r *rig) secrets(ctx context.Context) (map[string][]string, error) {
+	key, err := r.apiKey(ctx)
+	if err != nil {
+		return nil, err
+	}
+	_, key, _ = strings.Cut(strings.TrimPrefix(key, "hy_"), "_") // its id is no secret
+	all := map[string][]string{
+		"the appsecret": forms(secret), "the callback's token": forms(callbackToken), "the callback's key": forms(callbackKey), "the API key": forms(key),
+	}
+	for token := range r.tokens {
+		all["an access token"] = append(all["an access token"], forms(token)...)
+	}
+	return all, nil
+}
+
+// forms are a secret as it is, as a URL has it, and as it stands in base64, wherever in the encoded text it begins.
+func forms(secret string) []string {
+	all := []string{secret, url.QueryEscape(secret)}
+	for before := range 3 {
+		text := append(make([]byte, before), secret...)
+		whole := len(text) * 8 / 6 // characters that no byte behind the secret changes
+		from := (before*8 + 5) / 6 // nor one before it
+		for _, encoding := range []*base64.Encoding{base64.StdEncoding, base64.URLEncoding} {
+			all = append(all, encoding.EncodeToString(text)[from:whole])
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// tablesWithSecrets searches every row of every table, as a dump has them.
+func (r *rig) tablesWithSecrets(ctx context.Context, secrets map[string][]string) (found []string, err error) {
 	rows, err := r.db.Query(ctx, "SELECT oid::regclass::text FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace ORDER BY 1")
 	if err != nil {
 		return nil, err
@@ -94,13 +127,15 @@ func (r *rig) tablesWithSecrets(ctx context.Context) (found []string, err error)
 	if err != nil {
 		return nil, err
 	}
-	secrets := []string{regexp.QuoteMeta(secret)}
-	for token := range r.tokens {
-		secrets = append(secrets, regexp.QuoteMeta(token))
+	var patterns []string
+	for _, forms := range secrets {
+		for _, form := range forms {
+			patterns = append(patterns, regexp.QuoteMeta(form))
+		}
 	}
 	for _, table := range tables {
 		var holds bool
-		err := r.db.QueryRow(ctx, "SELECT EXISTS (SELECT FROM "+table+" t WHERE t::text ~ $1)", strings.Join(secrets, "|")).Scan(&holds)
+		err := r.db.QueryRow(ctx, "SELECT EXISTS (SELECT FROM "+table+" t WHERE t::text ~ $1)", strings.Join(patterns, "|")).Scan(&holds)
 		if err != nil {
 			return found, err
 		}
