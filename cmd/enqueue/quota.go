@@ -34,12 +34,12 @@ Example:
 
 // quotaView is what --json writes.
 type quotaView struct {
-	Account  string       `json:"account"`
-	API      string       `json:"api"`
-	Ours     report.Quota `json:"ours"`
-	WeChat   *wechatView  `json:"wechat,omitempty"`
-	Forecast *forecast    `json:"forecast,omitempty"` // where there is a ledger
-	Error    string       `json:"error,omitempty"`    // why WeChat gave no answer
+	Account  string           `json:"account"`
+	API      string           `json:"api"`
+	Ours     report.Quota     `json:"ours"`
+	WeChat   *wechatView      `json:"wechat,omitempty"`
+	Forecast *report.Forecast `json:"forecast,omitempty"` // where there is a ledger
+	Error    string           `json:"error,omitempty"`    // why WeChat gave no answer
 }
 
 type wechatView struct {
@@ -166,7 +166,7 @@ func quotaTable(s *session, views []quotaView) error {
 			theirs = fmt.Sprintf("%d\t%d\t%d", q.Used, q.Left, q.Limit)
 		}
 		o := v.Ours
-		waits, done := v.Forecast.row()
+		waits, done := forecastRow(v.Forecast)
 		_, _ = fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%d\t%s\t%s\t%v\t%s\t\n", v.Account, report.APIName(v.API), o.Used, o.Leased, o.Left, o.Limit, report.Rate(o.Pace), theirs, waits, done)
 	}
 	return w.Flush()

@@ -175,6 +175,37 @@ func mayRead(operation, kind, action string, of message.Kind) bool {
 	return false
 }
 
+// A quota tells how many messages wait, and when the last of them can have gone.
+func TestTheForecastOfAQuota(t *testing.T) {
+	h := startAPI(t)
+	key := h.key("all", "*:*:*")
+	for range 3 {
+		h.want(202, key, "POST", "/v1/messages", posted("news", "oA", ""), nil)
+	}
+	later := time.Now().Add(time.Hour).Format(time.RFC3339)
+	h.want(202, key, "POST", "/v1/messages", strings.Replace(posted("news", "oA", ""), `"to"`, fmt.Sprintf(`"not_before":%q,"to"`, later), 1), nil)
+	h.want(202, key, "POST", "/v1/messages", posted("shop", "oA", ""), nil)
+	var a struct {
+		Quotas []struct {
+			Kind     string
+			Forecast struct {
+				Waiting, Today int
+				DoneAt         *time.Time `json:"done_at"`
+			}
+		}
+	}
+	h.want(200, key, "GET", "/v1/accounts/news/quota", "", &a)
+	for _, q := range a.Quotas {
+		want := map[string]int{"template": 4}[q.Kind]
+		if f := q.Forecast; f.Waiting != want || f.Today != want || (f.DoneAt != nil) != (want > 0) {
+			t.Errorf("%s: %+v, want %d", q.Kind, f, want)
+		}
+	}
+	if len(a.Quotas) != 4 {
+		t.Errorf("%d quotas", len(a.Quotas))
+	}
+}
+
 // Quotas and gates are shown of the kinds that the key may read, and no other; the account's own gate stands before all.
 func TestQuotasAndGatesOfTheKindsOfAKey(t *testing.T) {
 	h := startAPI(t)

@@ -62,7 +62,8 @@ type Quota struct {
 	Kind message.Kind `json:"kind"`
 	API  string       `json:"api"`
 	report.Quota
-	UsedUpAt time.Time `json:"used_up_at,omitzero"` // if the day goes on as it went; zero: not today
+	UsedUpAt time.Time       `json:"used_up_at,omitzero"` // if the day goes on as it went; zero: not today
+	Forecast report.Forecast `json:"forecast"`            // of the messages that wait now
 }
 
 // Accounts is how accounts stand.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -43,7 +44,7 @@ func (s *server) openAPI(ctx context.Context, all accounts) (err error) {
 	}}
 	s.api = api.New(api.Options{
 		Log: s.log, Keys: apiKeys{s.store}.load, Enqueuer: apiEnqueuer{s.producer, traces}, Events: apiEvents{s.producer},
-		Ledger: apiLedger{source}, Accounts: apiAccounts{source, all, s.rdb}, Approvals: apiApprovals{s.store, s.producer},
+		Ledger: apiLedger{source}, Accounts: apiAccounts{source, all, s.rdb, &stocks{store: s.store}}, Approvals: apiApprovals{s.store, s.producer},
 		Campaigns: s.apiCampaigns(source, all, s.log), Replays: apiReplays{s.producer},
 		Recorder: apiRecorder{s.store}, Backlog: s.backlog.full, Observe: s.options.Requested, Trace: requestTrace(traces),
 	})
@@ -200,6 +201,32 @@ type apiAccounts struct {
 	report.Source
 	accounts accounts
 	rdb      redis.UniversalClient
+	stocks   *stocks
+}
+
+// stocks are what waits, counted at most every few seconds however often somebody asks.
+type stocks struct {
+	store *postgres.Store
+
+	mu      sync.Mutex
+	counted time.Time // by this machine's clock
+	last    []postgres.Stock
+}
+
+const stocksEvery = 5 * time.Second
+
+func (s *stocks) now(ctx context.Context) ([]postgres.Stock, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock() // one counts, the others wait for it
+	if !s.counted.IsZero() && time.Since(s.counted) < stocksEvery {
+		return s.last, nil
+	}
+	list, err := s.store.Stocks(ctx, clock.Now())
+	if err != nil {
+		return nil, err
+	}
+	s.counted, s.last = time.Now(), list
+	return list, nil
 }
 
 func (a apiAccounts) Name(nameOrAppID string) (string, bool) {
@@ -216,6 +243,11 @@ func (a apiAccounts) WantsApproval(account string) bool {
 
 func (a apiAccounts) Quotas(ctx context.Context, account string) ([]api.Quota, error) {
 	of, _ := a.accounts.reported(account)
+	stocks, err := a.stocks.now(ctx)
+	if err != nil {
+		return nil, err
+	}
+	now := clock.Now()
 	var quotas []api.Quota
 	for _, kind := range message.Kinds() {
 		path := wechat.PathOf(kind)
@@ -223,7 +255,11 @@ func (a apiAccounts) Quotas(ctx context.Context, account string) ([]api.Quota, e
 		if err != nil {
 			return nil, err
 		}
-		quotas = append(quotas, api.Quota{Kind: kind, API: path, Quota: report.QuotaOf(u), UsedUpAt: report.UsedUpAt(u, clock.Now())})
+		q := report.QuotaOf(u)
+		quotas = append(quotas, api.Quota{
+			Kind: kind, API: path, Quota: q, UsedUpAt: report.UsedUpAt(u, now),
+			Forecast: report.Foretell(report.Waiting(stocks, account, path), q.Left, q, of.Limits(path).UrgentDay, now),
+		})
 	}
 	return quotas, nil
 }

@@ -60,6 +60,15 @@ func (s *Store) Census(ctx context.Context, now time.Time) (Census, error) {
 	return c, nil
 }
 
+// Stocks counts what waits, alone.
+func (s *Store) Stocks(ctx context.Context, now time.Time) ([]Stock, error) {
+	var c Census
+	if err := s.countStocks(ctx, &c, now); err != nil {
+		return nil, fmt.Errorf("count what waits: %w", err)
+	}
+	return c.Stocks, nil
+}
+
 func (s *Store) countStocks(ctx context.Context, c *Census, now time.Time) error {
 	rows, err := s.pool.Query(ctx, `
 		WITH queued AS (
