@@ -59,12 +59,14 @@ const waitForMemory = time.Second
 
 // hold takes n bytes of the memory for bodies, or says that there is none now.
 func (h *Handler) hold(c *call, n int64) error {
-	ctx, cancel := context.WithTimeout(c.ctx(), waitForMemory)
-	defer cancel()
-	if h.memory.Acquire(ctx, n) != nil {
-		p := unavailable("the server has its hands full of bodies")
-		p.close = true
-		return p
+	if !h.memory.TryAcquire(n) { // who need not wait has no deadline, which a busy machine could miss
+		ctx, cancel := context.WithTimeout(c.ctx(), waitForMemory)
+		defer cancel()
+		if h.memory.Acquire(ctx, n) != nil {
+			p := unavailable("the server has its hands full of bodies")
+			p.close = true
+			return p
+		}
 	}
 	before := c.release
 	c.release = func() { before(); h.memory.Release(n) }

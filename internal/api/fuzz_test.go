@@ -1,10 +1,12 @@
 package api
 
 import (
+	"context"
 	"encoding/json"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // Whatever is posted: an answer of the contract, nothing accepted unless it says so, and no more than was asked for.
@@ -28,6 +30,7 @@ func FuzzPostMessages(f *testing.F) {
 		}
 		status, text := b.post(t, "/v1/messages", kind, strings.NewReader(string(body)))
 		took := b.accepted - before
+		b.givenBack(t)
 		switch status {
 		case 202:
 			var one accepted
@@ -58,6 +61,17 @@ func FuzzPostMessages(f *testing.F) {
 			}
 		}
 	})
+}
+
+// givenBack waits until the memory of the request is free again, which is so a moment after its answer.
+func (b *bundle) givenBack(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := b.handler.memory.Acquire(ctx, defaultMemory); err != nil {
+		t.Fatalf("memory is not given back: %v", err)
+	}
+	b.handler.memory.Release(defaultMemory)
 }
 
 // A list is taken apart as encoding/json does it.
