@@ -3,12 +3,17 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
+	"net/url"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -20,18 +25,21 @@ var wholeOpenID = regexp.MustCompile(`oCHAOS\d{22}`)
 // canaries searches for what must stand nowhere: secrets and tokens in the logs and metrics of workers and servers, in
 // the API's replies, in Redis and in the ledger's texts; whole openids in logs, metrics, and where no reply has them.
 func (r *rig) canaries(ctx context.Context) (leaks []string, err error) {
+	canaries := map[string][][]byte{
+		"the appsecret": forms(secret), "the callback's token": forms(callbackToken), "the callback's key": forms(callbackKey),
+	}
+	for token := range r.tokens {
+		canaries["an access token"] = append(canaries["an access token"], forms(token)...)
+	}
+	packed := forms(string(user(0))[:8])[1:] // the plain one is what logs may show
 	search := func(where string, text []byte, openids bool) {
-		for token := range r.tokens {
-			if bytes.Contains(text, []byte(token)) {
-				leaks = append(leaks, "(canary) "+where+" holds an access token")
-			}
-		}
-		for what, secret := range map[string]string{"the appsecret": secret, "the callback's token": callbackToken, "the callback's key": callbackKey} {
-			if bytes.Contains(text, []byte(secret)) {
+		holds := func(form []byte) bool { return bytes.Contains(text, form) }
+		for what, of := range canaries {
+			if slices.ContainsFunc(of, holds) {
 				leaks = append(leaks, "(canary) "+where+" holds "+what)
 			}
 		}
-		if openids && wholeOpenID.Match(text) {
+		if openids && (wholeOpenID.Match(text) || slices.ContainsFunc(packed, holds)) {
 			leaks = append(leaks, "(canary) "+where+" holds a whole openid")
 		}
 	}
@@ -84,6 +92,26 @@ func (r *rig) canaries(ctx context.Context) (leaks []string, err error) {
 	return leaks, err
 }
 
+// forms are what a text looks like when it is written plainly, in a URL, in hexadecimal digits, and in base64, wherever in
+// what was encoded it stood.
+func forms(text string) (all [][]byte) {
+	add := func(form string) {
+		if !slices.ContainsFunc(all, func(f []byte) bool { return string(f) == form }) {
+			all = append(all, []byte(form))
+		}
+	}
+	add(text)
+	add(url.QueryEscape(text))
+	add(hex.EncodeToString([]byte(text)))
+	for before, first := range []int{0, 2, 3} { // bytes before it, and the first digit that is all its own
+		coded := append(make([]byte, before), text...)
+		for _, of := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
+			add(of.EncodeToString(coded)[first : len(coded)*8/6])
+		}
+	}
+	return all
+}
+
 // tablesWithSecrets searches every row of every table, as a dump has them, for the appsecret and access tokens.
 func (r *rig) tablesWithSecrets(ctx context.Context) (found []string, err error) {
 	rows, err := r.db.Query(ctx, "SELECT oid::regclass::text FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace ORDER BY 1")
@@ -94,9 +122,11 @@ func (r *rig) tablesWithSecrets(ctx context.Context) (found []string, err error)
 	if err != nil {
 		return nil, err
 	}
-	secrets := []string{regexp.QuoteMeta(secret)}
-	for token := range r.tokens {
-		secrets = append(secrets, regexp.QuoteMeta(token))
+	var secrets []string
+	for _, text := range append(slices.Collect(maps.Keys(r.tokens)), secret) {
+		for _, form := range forms(text) { // columns of bytes are shown in hexadecimal digits
+			secrets = append(secrets, regexp.QuoteMeta(string(form)))
+		}
 	}
 	for _, table := range tables {
 		var holds bool
