@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -25,16 +24,14 @@ var wholeOpenID = regexp.MustCompile(`oCHAOS\d{22}`)
 // canaries searches for what must stand nowhere: secrets and tokens in the logs and metrics of workers and servers, in
 // the API's replies, in Redis and in the ledger's texts; whole openids in logs, metrics, and where no reply has them.
 func (r *rig) canaries(ctx context.Context) (leaks []string, err error) {
-	canaries := map[string][][]byte{
-		"the appsecret": forms(secret), "the callback's token": forms(callbackToken), "the callback's key": forms(callbackKey),
-	}
-	for token := range r.tokens {
-		canaries["an access token"] = append(canaries["an access token"], forms(token)...)
+	secrets, err := r.secrets(ctx)
+	if err != nil {
+		return nil, err
 	}
 	packed := forms(string(user(0))[:8])[1:] // the plain one is what logs may show
 	search := func(where string, text []byte, openids bool) {
 		holds := func(form []byte) bool { return bytes.Contains(text, form) }
-		for what, of := range canaries {
+		for what, of := range secrets {
 			if slices.ContainsFunc(of, holds) {
 				leaks = append(leaks, "(canary) "+where+" holds "+what)
 			}
@@ -85,11 +82,27 @@ func (r *rig) canaries(ctx context.Context) (leaks []string, err error) {
 		return nil, err
 	}
 	search("the ledger's timeline", []byte(texts), true)
-	tables, err := r.tablesWithSecrets(ctx)
+	tables, err := r.tablesWithSecrets(ctx, secrets)
 	for _, table := range tables {
 		leaks = append(leaks, "(canary) table "+table+" holds a secret")
 	}
 	return leaks, err
+}
+
+// secrets are what must stand nowhere, in every form in which it might.
+func (r *rig) secrets(ctx context.Context) (map[string][][]byte, error) {
+	key, err := r.apiKey(ctx)
+	if err != nil {
+		return nil, err
+	}
+	_, key, _ = strings.Cut(strings.TrimPrefix(key, "hy_"), "_") // its id is no secret
+	all := map[string][][]byte{
+		"the appsecret": forms(secret), "the callback's token": forms(callbackToken), "the callback's key": forms(callbackKey), "the API key": forms(key),
+	}
+	for token := range r.tokens {
+		all["an access token"] = append(all["an access token"], forms(token)...)
+	}
+	return all, nil
 }
 
 // forms are what a text looks like when it is written plainly, in a URL, in hexadecimal digits, and in base64, wherever in
@@ -112,8 +125,8 @@ func forms(text string) (all [][]byte) {
 	return all
 }
 
-// tablesWithSecrets searches every row of every table, as a dump has them, for the appsecret and access tokens.
-func (r *rig) tablesWithSecrets(ctx context.Context) (found []string, err error) {
+// tablesWithSecrets searches every row of every table, as a dump has them.
+func (r *rig) tablesWithSecrets(ctx context.Context, secrets map[string][][]byte) (found []string, err error) {
 	rows, err := r.db.Query(ctx, "SELECT oid::regclass::text FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace ORDER BY 1")
 	if err != nil {
 		return nil, err
@@ -122,15 +135,15 @@ func (r *rig) tablesWithSecrets(ctx context.Context) (found []string, err error)
 	if err != nil {
 		return nil, err
 	}
-	var secrets []string
-	for _, text := range append(slices.Collect(maps.Keys(r.tokens)), secret) {
-		for _, form := range forms(text) { // columns of bytes are shown in hexadecimal digits
-			secrets = append(secrets, regexp.QuoteMeta(string(form)))
+	var patterns []string
+	for _, of := range secrets {
+		for _, form := range of { // columns of bytes are shown in hexadecimal digits
+			patterns = append(patterns, regexp.QuoteMeta(string(form)))
 		}
 	}
 	for _, table := range tables {
 		var holds bool
-		err := r.db.QueryRow(ctx, "SELECT EXISTS (SELECT FROM "+table+" t WHERE t::text ~ $1)", strings.Join(secrets, "|")).Scan(&holds)
+		err := r.db.QueryRow(ctx, "SELECT EXISTS (SELECT FROM "+table+" t WHERE t::text ~ $1)", strings.Join(patterns, "|")).Scan(&holds)
 		if err != nil {
 			return found, err
 		}

@@ -216,7 +216,7 @@ func quotaCheck(f facts) (Check, bool) {
 	if f.status.Message.Lane != message.Urgent && f.status.Message.Kind != message.Mass {
 		left = max(0, left-int64(float64(u.Limit)*f.account.UrgentDay))
 	}
-	c := Check{Name: "quota", Text: fmt.Sprintf("%d of the day's %d calls are left to its lane, %d in the hands of workers; %.3g a second", left, u.Limit, u.Leased, u.PacePerSecond)}
+	c := Check{Name: "quota", Text: fmt.Sprintf("%d of the day's %d calls are left to its lane, %d in the hands of workers; %s a second", left, u.Limit, u.Leased, Rate(u.PacePerSecond))}
 	if !u.Known {
 		c.Text = "nothing is counted yet today"
 	} else if left == 0 && u.Leased == 0 {
