@@ -84,13 +84,16 @@ func (c *Client) CheckCampaign(ctx context.Context, idOrName string, o CheckOpti
 		return CampaignCheck{}, err
 	}
 	k := &checking{client: c, row: row, o: o, now: now, problems: map[string]*Misfit{}, out: CampaignCheck{Campaign: campaignOf(row), Closed: -1}}
-	k.samples = 5
+	k.start, k.samples = k.nextStart(), 5
 	if o.Samples > 0 {
 		k.samples = o.Samples
 	}
 	a := youngest(audiences)
 	if a != nil {
 		k.out.Audience = audienceState(*a)
+	}
+	if row.State == campaign.Draft && row.Spec.Schedule.Past(now) {
+		k.problem(timePast(row.Spec).Error())
 	}
 	if err := k.audience(ctx, a); err != nil {
 		return CampaignCheck{}, err
@@ -107,6 +110,7 @@ type checking struct {
 	row      postgres.Campaign
 	o        CheckOptions
 	now      time.Time
+	start    time.Time // when it would fire
 	samples  int
 	left     int // recipients whom a cap leaves out
 	shut     int // and those whom only the window does
@@ -326,7 +330,7 @@ func (k *checking) atCap(ctx context.Context, users []message.OpenID) (map[messa
 	if limit.Messages == 0 {
 		return nil, nil
 	}
-	sends, err := k.client.ledger.CampaignSends(ctx, k.row.Account, users, limit.Since(k.now), false)
+	sends, err := k.client.ledger.CampaignSends(ctx, k.row.Account, users, limit.Since(k.start), false)
 	if err != nil {
 		return nil, err
 	}

@@ -148,8 +148,8 @@ func (c *Client) StartCampaign(ctx context.Context, idOrName string) (CampaignSt
 		return "", err
 	}
 	next := row.Spec.Schedule.Next(now)
-	if next.IsZero() && !row.Spec.Schedule.IsZero() {
-		return "", &NotReadyError{fmt.Sprintf("its time, %s, is past", row.Spec.Schedule.At.Format(time.RFC3339)), "create it anew with a later one"}
+	if row.Spec.Schedule.Past(now) {
+		return "", timePast(row.Spec)
 	}
 	if next.IsZero() && row.Spec.Audience.Pulled() { // it fires when its audience is fetched
 		next = now
@@ -159,6 +159,10 @@ func (c *Client) StartCampaign(ctx context.Context, idOrName string) (CampaignSt
 		return "", ready(row.Spec, nil)
 	}
 	return CampaignState(state), campaignError(err)
+}
+
+func timePast(s *campaign.Spec) *NotReadyError {
+	return &NotReadyError{fmt.Sprintf("its time, %s, is past", s.Schedule.At.Format(time.RFC3339)), "create it anew with a later one"}
 }
 
 // ready says why a campaign cannot start over its youngest audience.

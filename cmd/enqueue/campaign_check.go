@@ -179,6 +179,9 @@ func forecastText(b *bytes.Buffer, v report.CampaignCheck) {
 		return
 	}
 	fmt.Fprintf(b, "needs %s; left today %d", count(int(f.Needs), "call"), f.LeftToday)
+	if !f.Start.IsZero() {
+		fmt.Fprintf(b, ", on each later day %d", f.PerDay)
+	}
 	if f.Reserve > 0 {
 		fmt.Fprintf(b, ", of which %d are kept for urgent messages", f.Reserve)
 	}
@@ -187,8 +190,8 @@ func forecastText(b *bytes.Buffer, v report.CampaignCheck) {
 		fmt.Fprintf(b, "  %s  %9d from %s to %s\n", message.Beijing(d.Day).Format(time.DateOnly), d.Messages, beijingMinute(d.From), beijingMinute(d.To))
 	}
 	start := "now"
-	if m := v.Mass; m != nil && m.Cap != "" {
-		start = "then"
+	if !f.Start.IsZero() {
+		start = "at " + message.Beijing(f.Start).Format(time.DateTime)
 	}
 	if !f.Done.IsZero() {
 		fmt.Fprintf(b, "started %s, it is done at %s\n", start, beijingTime(f.Done))
@@ -199,5 +202,5 @@ func beijingMinute(t time.Time) string { return message.Beijing(t).Format("15:04
 
 // beijingTime is a time for people, by WeChat's clock.
 func beijingTime(t time.Time) string {
-	return message.Beijing(t).Format("2006-01-02 15:04:05") + ", Beijing time"
+	return message.Beijing(t).Format(time.DateTime) + ", Beijing time"
 }
