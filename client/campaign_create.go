@@ -63,9 +63,9 @@ func (c *Client) CreateCampaign(ctx context.Context, spec []byte) (Campaign, err
 	}
 	s.Account = account.Name
 	switch other, err := c.ledger.Campaign(ctx, s.Name); {
-	case errors.Is(err, postgres.ErrManyCampaigns), err == nil && !other.State.Ended():
+	case err == nil && !other.State.Ended():
 		return Campaign{}, nameTaken(s, other)
-	case err != nil && !errors.Is(err, postgres.ErrNoCampaign):
+	case err != nil && !errors.Is(err, postgres.ErrNoCampaign) && !errors.Is(err, postgres.ErrManyCampaigns): // many: all have ended
 		return Campaign{}, err
 	}
 	now, err := c.ledger.Now(ctx)
@@ -90,7 +90,7 @@ func (c *Client) CreateCampaign(ctx context.Context, spec []byte) (Campaign, err
 // A NameTakenError says that a campaign that has not ended has the name. It is a [*SpecError], too.
 type NameTakenError struct {
 	SpecError
-	Campaign Campaign // the one that has it; zero where several have
+	Campaign Campaign // the one that has it; zero where it has just ended
 	Same     bool     // it was made of the same spec: whoever lost the answer finds it here
 }
 
