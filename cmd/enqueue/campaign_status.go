@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rivo/uniseg"
+
 	"github.com/hongyan-dispatch/hongyan/client"
 	"github.com/hongyan-dispatch/hongyan/internal/report"
 )
@@ -99,9 +101,17 @@ func (s *screen) draw(text string) error {
 	if s.lines > 0 {
 		back = fmt.Sprintf("\x1b[%dA\r\x1b[J", s.lines) // up, and clear to the end
 	}
-	s.lines = strings.Count(text, "\n")
+	s.lines = linesOn(text, columnsOf(s.w))
 	_, err := io.WriteString(s.w, back+text)
 	return err
+}
+
+// linesOn is how many lines a text takes on a screen, which breaks the long ones.
+func linesOn(text string, columns int) (n int) {
+	for line := range strings.Lines(text) {
+		n += max(1, (uniseg.StringWidth(strings.TrimSuffix(line, "\n"))+columns-1)/columns)
+	}
+	return n
 }
 
 // progressLine is the progress in one line.

@@ -1,0 +1,22 @@
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestLongLinesAreCountedAsTheScreenBreaksThem(t *testing.T) {
+	for text, want := range map[string]int{
+		"":                                  0,
+		"one\n\nthree\n":                    3,
+		strings.Repeat("x", 10) + "\n":      1,
+		strings.Repeat("x", 11) + "\n":      2,
+		strings.Repeat("价", 5) + "\n":       1, // two columns each
+		strings.Repeat("价", 6) + "\nx\n":    3,
+		"paused: " + strings.Repeat("░", 3): 2,
+	} {
+		if got := linesOn(text, 10); got != want {
+			t.Errorf("%q takes %d lines, want %d", text, got, want)
+		}
+	}
+}
