@@ -55,6 +55,9 @@ func (c *campaignCheckCommand) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return campaignError(c.ID, err)
 	}
+	if found.Audience.SQL != "" && cfg.Campaigns.Database.IsZero() {
+		v.Notes = append(v.Notes, "campaigns.database is not in this configuration; without it in theirs, the workers cannot fetch its audience")
+	}
 	if s.json {
 		err = s.printJSON(v)
 	} else {
