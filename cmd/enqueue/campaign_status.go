@@ -171,4 +171,9 @@ func progressText(v report.CampaignProgress) string {
 	return b.String()
 }
 
-func rate(perSecond float64) string { return fmt.Sprintf("%.0f/s", perSecond) }
+func rate(perSecond float64) string {
+	if 0 < perSecond && perSecond < 9.95 {
+		return fmt.Sprintf("%.1f/s", perSecond)
+	}
+	return fmt.Sprintf("%.0f/s", perSecond)
+}

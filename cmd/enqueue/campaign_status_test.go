@@ -20,3 +20,11 @@ func TestLongLinesAreCountedAsTheScreenBreaksThem(t *testing.T) {
 		}
 	}
 }
+
+func TestSlowRatesAreToldApart(t *testing.T) {
+	for perSecond, want := range map[float64]string{0: "0/s", 0.04: "0.0/s", 0.5: "0.5/s", 9.94: "9.9/s", 9.96: "10/s", 1234.5: "1234/s"} {
+		if got := rate(perSecond); got != want {
+			t.Errorf("%v: got %s, want %s", perSecond, got, want)
+		}
+	}
+}
