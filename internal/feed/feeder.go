@@ -47,6 +47,13 @@ type Firing struct {
 	Busy      int  // its chunks that are queued or running
 	Canary    bool // its first chunk goes alone
 	Opens     func(time.Time) (time.Time, bool)
+	Expires   time.Time // when all that it has not sent by then ends so; zero: never
+}
+
+// over says that nothing of the firing can be sent any more. Workers' clocks may be a little behind this one's.
+func (f *Firing) over(now time.Time) bool {
+	const behind = 5 * time.Second
+	return !f.Expires.IsZero() && now.Sub(f.Expires) > behind
 }
 
 // A Due is a campaign whose next tick has come.
@@ -198,10 +205,16 @@ func (f *Feeder) goes(ctx context.Context, firing *Firing, now time.Time) (bool,
 	default:
 		return false, nil
 	}
+	flow, known := f.flow(firing.Stock)
+	if known && firing.over(now) { // what it has left ends as expired, whatever holds it up
+		if firing.State == campaign.Running {
+			return true, nil
+		}
+		return true, f.Campaigns.Free(ctx, firing.Campaign)
+	}
 	if opens, open := firing.Opens(now); !open {
 		return false, f.hold(ctx, firing, campaign.Parked, "quiet hours or a closed day", opens)
 	}
-	flow, known := f.flow(firing.Stock)
 	if !known {
 		return false, f.hold(ctx, firing, campaign.Throttled, "its account is not in the workers' configuration", time.Time{})
 	}
