@@ -142,7 +142,7 @@ func standing(c client.Campaign) string {
 	text := string(c.State)
 	switch {
 	case !c.Until.IsZero():
-		text += " until " + report.Clock(c.Until)
+		text += " until " + report.Until(c.Until)
 	case c.State == client.CampaignScheduled && !c.NextTick.IsZero():
 		text += " for " + report.Clock(c.NextTick)
 	}

@@ -3,6 +3,10 @@ package main
 import (
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/hongyan-dispatch/hongyan/client"
+	"github.com/hongyan-dispatch/hongyan/internal/report"
 )
 
 func TestLongLinesAreCountedAsTheScreenBreaksThem(t *testing.T) {
@@ -25,6 +29,21 @@ func TestSlowRatesAreToldApart(t *testing.T) {
 	for perSecond, want := range map[float64]string{0: "0/s", 0.04: "0.0/s", 0.5: "0.5/s", 9.94: "9.9/s", 9.96: "10/s", 1234.5: "1234/s"} {
 		if got := rate(perSecond); got != want {
 			t.Errorf("%v: got %s, want %s", perSecond, got, want)
+		}
+	}
+}
+
+func TestStanding(t *testing.T) {
+	at := time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC)
+	for want, c := range map[string]client.Campaign{
+		"draft":                             {State: client.CampaignDraft},
+		"scheduled for " + report.Clock(at): {State: client.CampaignScheduled, NextTick: at},
+		"parked until " + report.Clock(at) + ": quiet":       {State: client.CampaignParked, Until: at, Reason: "quiet", NextTick: at},
+		"throttled until opened by hand: gate: by hand":      {State: client.CampaignThrottled, Until: report.ByHand, Reason: "gate: by hand"},
+		"throttled: its account is not in the configuration": {State: client.CampaignThrottled, Reason: "its account is not in the configuration"},
+	} {
+		if got := standing(c); got != want {
+			t.Errorf("got %q, want %q", got, want)
 		}
 	}
 }
