@@ -99,6 +99,9 @@ func checkText(v report.CampaignCheck) string {
 	}
 	for _, one := range v.Samples {
 		fmt.Fprintf(&b, "\n  %s:\n    %s\n", addressee(v, one), one.Body)
+		if len(one.Fallback) > 0 {
+			fmt.Fprintf(&b, "    or %s\n", one.Fallback)
+		}
 		for _, p := range one.Problems {
 			fmt.Fprintf(&b, "    ! %s\n", p)
 		}
