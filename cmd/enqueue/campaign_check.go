@@ -17,14 +17,14 @@ import (
 
 type campaignCheckCommand struct {
 	theCampaign
-	Samples int              `help:"How many rendered messages to show." default:"5" placeholder:"N"`
+	Samples int              `help:"How many rendered messages to show. Default: 5." default:"5" placeholder:"N"`
 	TestTo  []message.OpenID `help:"Send a test message to each of these users; as ordinary messages, with the values of the first recipients." placeholder:"OPENID"`
 }
 
 func (*campaignCheckCommand) Help() string {
 	return `Renders the message of every recipient, holds it against the rules and against the template's own definition at WeChat, and says
-when the campaign would be done with today's quota, its pace and its calendar. Nothing is sent but to testers. The exit code is 1
-where it does not fit.
+when the campaign would be done, started now or at the next time of its schedule, with the day's quota, its pace and its calendar.
+Nothing is sent but to testers. The exit code is 1 where it does not fit.
 
 Examples:
 

@@ -16,7 +16,7 @@ import (
 type campaignStatusCommand struct {
 	theCampaign
 	Watch bool          `help:"Go on until it ends: redrawn on a terminal, a line for each look elsewhere."`
-	Every time.Duration `help:"With --watch: how often." default:"1s" placeholder:"TIME"`
+	Every time.Duration `help:"With --watch: how often. Default: 1s." default:"1s" placeholder:"TIME"`
 }
 
 func (*campaignStatusCommand) Help() string {
