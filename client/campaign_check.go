@@ -102,6 +102,16 @@ func (c *Client) CheckCampaign(ctx context.Context, idOrName string, o CheckOpti
 	if fallback := k.out.Campaign.Fallback; fallback != "" && k.out.Closed > 0 {
 		k.note(fmt.Sprintf("the fallbacks, up to %d, go by the quota of %s messages, which the forecast leaves out", k.out.Closed, fallback))
 	}
+	switch row.State {
+	case campaign.Running, campaign.Paused, campaign.Throttled, campaign.Parked:
+		p, err := c.CampaignProgress(ctx, row.ID.String())
+		if err != nil {
+			return CampaignCheck{}, err
+		}
+		if p.EndedAt.IsZero() {
+			k.began, k.unsent = p.StartedAt, p.Total-p.Ended()
+		}
+	}
 	k.out.Problems = append(k.out.Problems, k.sorted()...)
 	k.forecast()
 	k.test(ctx)
@@ -116,9 +126,11 @@ type checking struct {
 	now      time.Time
 	start    time.Time // when it would fire
 	samples  int
-	left     int // recipients whom a cap leaves out
-	shut     int // and those whom only the window does
-	parts    int // messages of a mass send
+	left     int       // recipients whom a cap leaves out
+	shut     int       // and those whom only the window does
+	parts    int       // messages of a mass send
+	began    time.Time // the firing that is on its way; zero: none is
+	unsent   int       // of it: messages that have not ended
 	problems map[string]*Misfit
 	out      CampaignCheck
 	tests    []message.Message

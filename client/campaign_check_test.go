@@ -106,4 +106,27 @@ func TestACheckForetellsFromTheSchedule(t *testing.T) {
 	if f := k.Forecast; f == nil || !f.Start.IsZero() {
 		t.Errorf("by hand it starts %+v, want now", f)
 	}
+
+	// On its way, what is left is foretold; ended, nothing.
+	again := func(do func(context.Context, string) (client.CampaignState, error)) client.CampaignCheck {
+		t.Helper()
+		if _, err := do(t.Context(), "by hand"); err != nil {
+			t.Fatal(err)
+		}
+		k, err := b.CheckCampaign(t.Context(), k.Campaign.ID.String(), client.CheckOptions{Limits: client.CampaignLimits{LeftToday: 5, PerDay: 10, PerSecond: 1}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k
+	}
+	k = again(b.StartCampaign)
+	if f := k.Forecast; f == nil || f.Needs != 3 || !slices.Contains(k.Notes, "it is running: the forecast is of the 3 messages that have not ended") {
+		t.Errorf("running: forecast %+v, notes %q", f, k.Notes)
+	}
+	k = again(func(ctx context.Context, name string) (client.CampaignState, error) {
+		return b.CancelCampaign(ctx, name, "enough")
+	})
+	if k.Forecast != nil {
+		t.Errorf("cancelled: forecast %+v", k.Forecast)
+	}
 }

@@ -45,18 +45,23 @@ func (k *checking) forecast() {
 		k.massForecast()
 		return
 	}
-	if k.out.Recipients == 0 || l == (CampaignLimits{}) {
+	if k.out.Recipients == 0 || l == (CampaignLimits{}) || k.row.State.Ended() {
 		return
 	}
+	needs, began := k.out.Recipients-k.left-k.shut, k.start
+	if !k.began.IsZero() {
+		needs, began = k.unsent, k.began
+		k.note(fmt.Sprintf("it is %s: the forecast is of the %d messages that have not ended", k.row.State, needs))
+	}
 	f := k.foretell(campaign.Load{
-		Messages: int64(k.out.Recipients - k.left - k.shut), Left: l.LeftToday, PerDay: l.PerDay, Reserve: l.Reserve, PerSecond: l.PerSecond,
+		Messages: int64(needs), Left: l.LeftToday, PerDay: l.PerDay, Reserve: l.Reserve, PerSecond: l.PerSecond,
 		Pace: k.row.Spec.Pace, Calendar: k.row.Spec.Calendar,
 	}, k.start)
 	expires := k.row.Spec.Expires
 	switch {
 	case f.Done.IsZero():
 		k.problem("with this quota, pace and calendar it is not done within a year")
-	case expires > 0 && f.Done.After(k.start.Add(expires)):
+	case expires > 0 && f.Done.After(began.Add(expires)):
 		k.problem(fmt.Sprintf("it would be done at %s, and its messages expire %v after its start", f.Done.Format(time.RFC3339), expires))
 	case !f.Today && len(f.Days) > 1:
 		k.note(fmt.Sprintf("it goes on over %d days", len(f.Days)))
