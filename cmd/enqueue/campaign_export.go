@@ -15,7 +15,8 @@ type campaignExportCommand struct {
 
 func (*campaignExportCommand) Help() string {
 	return `One line for each message of all its firings: firing, n, openid, id, status, reason, errcode, errmsg, wechat_msgid, attempts,
-sent_at, finished_at, receipt. Recipients that are no messages yet have none.
+sent_at, finished_at, receipt, and of what went instead fallback_id, fallback_status, fallback_reason. Recipients that are no messages
+yet have none.
 
 Examples:
 
