@@ -179,13 +179,17 @@ func (f *Feeder) feed(ctx context.Context, now time.Time, tidy bool) error {
 	}
 	var errs []error
 	going := map[Stock][]*Firing{}
+	alive := map[message.ID]bool{} // campaigns that may send still
+	for i := range firings {
+		alive[firings[i].Campaign] = alive[firings[i].Campaign] || !firings[i].over(now)
+	}
 	for i := range firings {
 		firing := &firings[i]
 		if tidy {
 			lost, err := f.Campaigns.Tidy(ctx, firing.ID)
 			errs = append(errs, err, f.enqueue(ctx, lost))
 		}
-		goes, err := f.goes(ctx, firing, now)
+		goes, err := f.goes(ctx, firing, alive[firing.Campaign], now)
 		if errs = append(errs, err); goes {
 			going[firing.Stock] = append(going[firing.Stock], firing)
 		}
@@ -197,7 +201,7 @@ func (f *Feeder) feed(ctx context.Context, now time.Time, tidy bool) error {
 }
 
 // goes says whether a firing's chunks may be queued now, and keeps its campaign's state to that.
-func (f *Feeder) goes(ctx context.Context, firing *Firing, now time.Time) (bool, error) {
+func (f *Feeder) goes(ctx context.Context, firing *Firing, alive bool, now time.Time) (bool, error) {
 	switch firing.State {
 	case campaign.Cancelled, campaign.Failed:
 		return firing.Stock.Kind == message.Mass, nil // its parts become messages, to be cancelled; others are the settler's
@@ -206,7 +210,7 @@ func (f *Feeder) goes(ctx context.Context, firing *Firing, now time.Time) (bool,
 		return false, nil
 	}
 	flow, known := f.flow(firing.Stock)
-	if known && firing.over(now) { // what it has left ends as expired, whatever holds it up
+	if known && !alive { // what is left ends as expired, whatever holds it up
 		if firing.State == campaign.Running {
 			return true, nil
 		}

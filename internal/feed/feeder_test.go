@@ -310,6 +310,11 @@ func TestACampaignThatIsOverGoesOnWhateverHoldsItUp(t *testing.T) {
 		"a spent quota": {func(w *season) {
 			w.firings[0].State, w.firings[0].Reason, w.firings[0].Until = campaign.Throttled, "quota", epoch.Add(time.Hour)
 		}, []string{"running: "}, true},
+		"quiet hours, and a younger firing": {func(w *season) {
+			w.firings[0].Opens = night
+			w.firings = append(w.firings, w.firings[0])
+			w.firings[1].ID, w.firings[1].Expires = 2, epoch.Add(time.Hour)
+		}, []string{"parked: quiet hours or a closed day", "parked: quiet hours or a closed day"}, false}, // of each, and no more
 		"a pause":    {func(w *season) { w.firings[0].State = campaign.Paused }, nil, false},
 		"no account": {func(w *season) { w.flows = nil }, []string{"throttled: its account is not in the workers' configuration"}, false},
 	} {
