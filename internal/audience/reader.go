@@ -144,7 +144,7 @@ func header(names []string) (columns []string, openid int, err error) {
 	for i, name := range names {
 		name = strings.TrimSpace(name)
 		switch {
-		case strings.EqualFold(name, "openid"):
+		case isOpenID(name):
 			if openid >= 0 {
 				return nil, 0, errors.New("two columns are named openid")
 			}
@@ -172,6 +172,8 @@ func header(names []string) (columns []string, openid int, err error) {
 	}
 	return columns, openid, nil
 }
+
+func isOpenID(name string) bool { return strings.EqualFold(strings.TrimSpace(name), "openid") }
 
 // list is some names for an error.
 func list(names []string) string {

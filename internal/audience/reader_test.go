@@ -185,6 +185,11 @@ func TestBadRowsAreToldAndNoOtherIsLost(t *testing.T) {
 			"1: oA1 [\"1\"]\n2: refused: a: missing; the first line has it\n3: refused: \"b\": no such column; the first line names \"openid\", \"a\"\n",
 		},
 		{
+			"a first line that is none, and one without an openid", "{\"openid\":\n\n{\"a\":0}\n{\"openid\":\"oA1\",\"a\":1}\n{\"a\":2}\n{\"a\":3,\"openid\":\"oB2\"}\n",
+			"1: refused: \"openid\": no JSON object: want a value at byte 11\n3: refused: openid: missing\n4: oA1 [\"1\"]\n" +
+				"5: refused: openid: missing; the first line has it\n6: oB2 [\"3\"]\n",
+		},
+		{
 			"no JSON", "{\"openid\":\"oA1\",\"a\":1}\n{\"openid\":\"oB2\",\"a\":01}\n{\"openid\":\"oC3\",\"a\":\"x}\n{\"openid\":\"oD4\",\"a\":\"\\ud800\"}\n" +
 				"{\"openid\":\"oE5\",\"a\":\"\\u0000\"}\n[]\n{\"openid\":\"oF6\",\"a\":2} x\n{\"openid\":\"oG7\",\"a\":2}\n",
 			"1: oA1 [\"1\"]\n2: refused: \"a\": no number in JSON; write it in quotes\n3: refused: \"a\": a text has no end\n" +
@@ -311,6 +316,7 @@ func TestAnImportGoesOn(t *testing.T) {
 	for name, content := range map[string]string{
 		"csv":   "openid,a\noA1,x\noB2,\"1\n2\"\n\noC3,\"\noD4,y\noE5,z\n",
 		"jsonl": "{\"openid\":\"oA1\"}\n{\"openid\":\"oB2\"}\n\n{}\n{\"openid\":\"oD4\"}\n",
+		"early": "{\n\n{}\nx\n{\"openid\":\"oA1\"}\n{\n{\"openid\":\"oB2\"}\n",
 		"xlsx":  workbook(t),
 	} {
 		t.Run(name, func(t *testing.T) {
