@@ -18,7 +18,7 @@ type objects struct {
 	columns []string
 	place   map[string]int
 	fields  []string
-	seen    []int64 // by column, the last line that had it
+	seen    []int64    // by column, the last line that had it
 	early   []*Refused // before the first; not yet given out, nor is first
 	first   string
 	firstAt int64
