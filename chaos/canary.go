@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -27,13 +28,15 @@ func (r *rig) canaries(ctx context.Context) (leaks []string, err error) {
 	if err != nil {
 		return nil, err
 	}
+	packed := forms(string(user(0))[:8])[1:] // the plain one is what logs may show
 	search := func(where string, text []byte, openids bool) {
-		for what, forms := range secrets {
-			if slices.ContainsFunc(forms, func(form string) bool { return bytes.Contains(text, []byte(form)) }) {
+		holds := func(form []byte) bool { return bytes.Contains(text, form) }
+		for what, of := range secrets {
+			if slices.ContainsFunc(of, holds) {
 				leaks = append(leaks, "(canary) "+where+" holds "+what)
 			}
 		}
-		if openids && wholeOpenID.Match(text) {
+		if openids && (wholeOpenID.Match(text) || slices.ContainsFunc(packed, holds)) {
 			leaks = append(leaks, "(canary) "+where+" holds a whole openid")
 		}
 	}
@@ -87,13 +90,13 @@ func (r *rig) canaries(ctx context.Context) (leaks []string, err error) {
 }
 
 // secrets are what must stand nowhere, in every form in which it might.
-func (r *rig) secrets(ctx context.Context) (map[string][]string, error) {
+func (r *rig) secrets(ctx context.Context) (map[string][][]byte, error) {
 	key, err := r.apiKey(ctx)
 	if err != nil {
 		return nil, err
 	}
 	_, key, _ = strings.Cut(strings.TrimPrefix(key, "hy_"), "_") // its id is no secret
-	all := map[string][]string{
+	all := map[string][][]byte{
 		"the appsecret": forms(secret), "the callback's token": forms(callbackToken), "the callback's key": forms(callbackKey), "the API key": forms(key),
 	}
 	for token := range r.tokens {
@@ -102,23 +105,28 @@ func (r *rig) secrets(ctx context.Context) (map[string][]string, error) {
 	return all, nil
 }
 
-// forms are a secret as it is, as a URL has it, and as it stands in base64, wherever in the encoded text it begins.
-func forms(secret string) []string {
-	all := []string{secret, url.QueryEscape(secret)}
-	for before := range 3 {
-		text := append(make([]byte, before), secret...)
-		whole := len(text) * 8 / 6 // characters that no byte behind the secret changes
-		from := (before*8 + 5) / 6 // nor one before it
-		for _, encoding := range []*base64.Encoding{base64.StdEncoding, base64.URLEncoding} {
-			all = append(all, encoding.EncodeToString(text)[from:whole])
+// forms are what a text looks like when it is written plainly, in a URL, in hexadecimal digits, and in base64, wherever in
+// what was encoded it stood.
+func forms(text string) (all [][]byte) {
+	add := func(form string) {
+		if !slices.ContainsFunc(all, func(f []byte) bool { return string(f) == form }) {
+			all = append(all, []byte(form))
 		}
 	}
-	slices.Sort(all)
-	return slices.Compact(all)
+	add(text)
+	add(url.QueryEscape(text))
+	add(hex.EncodeToString([]byte(text)))
+	for before, first := range []int{0, 2, 3} { // bytes before it, and the first digit that is all its own
+		coded := append(make([]byte, before), text...)
+		for _, of := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
+			add(of.EncodeToString(coded)[first : len(coded)*8/6])
+		}
+	}
+	return all
 }
 
 // tablesWithSecrets searches every row of every table, as a dump has them.
-func (r *rig) tablesWithSecrets(ctx context.Context, secrets map[string][]string) (found []string, err error) {
+func (r *rig) tablesWithSecrets(ctx context.Context, secrets map[string][][]byte) (found []string, err error) {
 	rows, err := r.db.Query(ctx, "SELECT oid::regclass::text FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace ORDER BY 1")
 	if err != nil {
 		return nil, err
@@ -128,9 +136,9 @@ func (r *rig) tablesWithSecrets(ctx context.Context, secrets map[string][]string
 		return nil, err
 	}
 	var patterns []string
-	for _, forms := range secrets {
-		for _, form := range forms {
-			patterns = append(patterns, regexp.QuoteMeta(form))
+	for _, of := range secrets {
+		for _, form := range of { // columns of bytes are shown in hexadecimal digits
+			patterns = append(patterns, regexp.QuoteMeta(string(form)))
 		}
 	}
 	for _, table := range tables {

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -56,6 +57,7 @@ type Campaign struct {
 	CreatedAt time.Time      `json:"created_at"`
 	ChangedAt time.Time      `json:"changed_at"`
 	Audience  CampaignSource `json:"from,omitzero"`
+	Fallback  message.Kind   `json:"-"` // of kind custom: its fallback's; empty: there is none, or a [Remote] told of it
 }
 
 // A CampaignSource says where a campaign's audience comes from: one of these, or none where a file is given later.
@@ -73,7 +75,18 @@ func campaignOf(c postgres.Campaign) Campaign {
 	return Campaign{
 		ID: c.ID, Name: c.Name, Account: c.Account, Kind: c.Kind, State: CampaignState(c.State), Reason: c.Reason,
 		Until: c.Until, NextTick: c.NextTick, CreatedAt: c.CreatedAt, ChangedAt: c.ChangedAt, Audience: sourceOf(c.Spec),
+		Fallback: fallbackKind(c.Spec),
 	}
+}
+
+func fallbackKind(s *campaign.Spec) message.Kind {
+	var fallback struct {
+		Kind message.Kind `json:"kind"`
+	}
+	if s == nil || json.Unmarshal(s.Fallback, &fallback) != nil {
+		return ""
+	}
+	return fallback.Kind
 }
 
 func sourceOf(s *campaign.Spec) CampaignSource {

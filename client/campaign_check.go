@@ -65,6 +65,7 @@ type Sample struct {
 	N        int32           `json:"n"`
 	OpenID   message.OpenID  `json:"openid,omitempty"`
 	Body     json.RawMessage `json:"body"`
+	Fallback json.RawMessage `json:"fallback,omitempty"` // its body
 	Problems []string        `json:"problems,omitempty"`
 }
 
@@ -84,7 +85,7 @@ func (c *Client) CheckCampaign(ctx context.Context, idOrName string, o CheckOpti
 		return CampaignCheck{}, err
 	}
 	k := &checking{client: c, row: row, o: o, now: now, problems: map[string]*Misfit{}, out: CampaignCheck{Campaign: campaignOf(row), Closed: -1}}
-	k.samples = 5
+	k.start, k.samples = k.nextStart(), 5
 	if o.Samples > 0 {
 		k.samples = o.Samples
 	}
@@ -92,8 +93,24 @@ func (c *Client) CheckCampaign(ctx context.Context, idOrName string, o CheckOpti
 	if a != nil {
 		k.out.Audience = audienceState(*a)
 	}
+	if row.State == campaign.Draft && row.Spec.Schedule.Past(now) {
+		k.problem(timePast(row.Spec).Error())
+	}
 	if err := k.audience(ctx, a); err != nil {
 		return CampaignCheck{}, err
+	}
+	if fallback := k.out.Campaign.Fallback; fallback != "" && k.out.Closed > 0 {
+		k.note(fmt.Sprintf("the fallbacks, up to %d, go by the quota of %s messages, which the forecast leaves out", k.out.Closed, fallback))
+	}
+	switch row.State {
+	case campaign.Running, campaign.Paused, campaign.Throttled, campaign.Parked:
+		p, err := c.CampaignProgress(ctx, row.ID.String())
+		if err != nil {
+			return CampaignCheck{}, err
+		}
+		if p.EndedAt.IsZero() {
+			k.began, k.unsent = p.StartedAt, p.Total-p.Ended()
+		}
 	}
 	k.out.Problems = append(k.out.Problems, k.sorted()...)
 	k.forecast()
@@ -107,10 +124,13 @@ type checking struct {
 	row      postgres.Campaign
 	o        CheckOptions
 	now      time.Time
+	start    time.Time // when it would fire
 	samples  int
-	left     int // recipients whom a cap leaves out
-	shut     int // and those whom only the window does
-	parts    int // messages of a mass send
+	left     int       // recipients whom a cap leaves out
+	shut     int       // and those whom only the window does
+	parts    int       // messages of a mass send
+	began    time.Time // the firing that is on its way; zero: none is
+	unsent   int       // of it: messages that have not ended
 	problems map[string]*Misfit
 	out      CampaignCheck
 	tests    []message.Message
@@ -141,7 +161,7 @@ func (k *checking) audience(ctx context.Context, a *postgres.Audience) error {
 	if spec.Kind == message.Custom {
 		k.note("users whose customer-service window is closed are skipped" + map[bool]string{true: ", or get the fallback"}[len(spec.Fallback) > 0])
 	}
-	def := k.template()
+	defs := k.templates()
 	for after := int32(0); ; {
 		block, err := k.client.ledger.Recipients(ctx, a.ID, after, checkBlock)
 		if err != nil || len(block) == 0 {
@@ -151,7 +171,7 @@ func (k *checking) audience(ctx context.Context, a *postgres.Audience) error {
 		for _, r := range block {
 			var m *message.Message
 			m, arena, err = composer.Message(arena[:0], r.N, r.OpenID, r.Vars)
-			k.recipient(r, m, err, def)
+			k.recipient(r, m, err, defs)
 		}
 		after = block[len(block)-1].N
 		if err := k.leftOut(ctx, block); err != nil {
@@ -171,20 +191,42 @@ func (k *checking) example() error {
 		return nil
 	}
 	m, _, err := composer.Message(nil, 1, "o", nil)
-	found := k.mistakes(m, err, k.template())
+	found := k.mistakes(m, err, k.templates())
 	for _, text := range found {
 		k.problem(text)
 	}
-	k.out.Samples = append(k.out.Samples, Sample{N: 1, Body: m.Body, Problems: found})
+	k.out.Samples = append(k.out.Samples, sampleOf(1, "", m, found))
 	return nil
 }
 
-// template is the definition that the messages go by; nil: there is none, or it is not known.
-func (k *checking) template() *campaign.Template {
+// definitions are the templates that a campaign's messages and their fallbacks go by; nil: there is none, or it is not
+// known.
+type definitions struct{ body, fallback *campaign.Template }
+
+func (k *checking) templates() (d definitions) {
+	spec := k.row.Spec
+	d.body = k.template("template_id", spec.Kind, spec.Body)
+	if len(spec.Fallback) > 0 {
+		var fallback struct {
+			Kind     message.Kind    `json:"kind"`
+			Template json.RawMessage `json:"template"`
+		}
+		if json.Unmarshal(spec.Fallback, &fallback) == nil {
+			d.fallback = k.template("fallback.template_id", fallback.Kind, fallback.Template)
+		}
+	}
+	return d
+}
+
+// template is the definition that one body goes by.
+func (k *checking) template(path string, kind message.Kind, text json.RawMessage) *campaign.Template {
 	var body struct {
 		TemplateID string `json:"template_id"`
 	}
-	if k.o.Templates == nil || k.row.Kind != message.Template || json.Unmarshal(k.row.Spec.Body, &body) != nil {
+	if kind == message.Subscribe {
+		k.note("a notice's fields are held against the rules of their kinds; its template's own keywords are not compared, which a test send shows")
+	}
+	if k.o.Templates == nil || kind != message.Template || json.Unmarshal(text, &body) != nil {
 		return nil
 	}
 	for _, t := range k.o.Templates {
@@ -192,21 +234,21 @@ func (k *checking) template() *campaign.Template {
 			return &campaign.Template{Title: t.Title, Content: t.Content}
 		}
 	}
-	k.problem(fmt.Sprintf("template_id: the account has no template %s; it has %d others", body.TemplateID, len(k.o.Templates)))
+	k.problem(fmt.Sprintf("%s: the account has no template %s; it has %d others", path, body.TemplateID, len(k.o.Templates)))
 	return nil
 }
 
 // recipient judges one recipient's message. A definition is held against the samples, and the rules of values, which
 // differ from one to another, against each.
-func (k *checking) recipient(r postgres.Recipient, m *message.Message, err error, def *campaign.Template) {
+func (k *checking) recipient(r postgres.Recipient, m *message.Message, err error, defs definitions) {
 	k.out.Recipients++
 	shown := len(k.out.Samples) < k.samples
 	if !shown {
-		def = nil
+		defs = definitions{}
 	}
-	found := k.mistakes(m, err, def)
+	found := k.mistakes(m, err, defs)
 	if shown {
-		k.out.Samples = append(k.out.Samples, Sample{r.N, r.OpenID, slices.Clone(m.Body), found})
+		k.out.Samples = append(k.out.Samples, sampleOf(r.N, r.OpenID, m, found))
 	}
 	if err == nil && len(k.tests) < len(k.o.Testers) {
 		test := *m
@@ -222,8 +264,16 @@ func (k *checking) recipient(r postgres.Recipient, m *message.Message, err error
 	}
 }
 
-// mistakes are what is wrong with a message: err, of its composition, or what the rules and a template's definition say.
-func (k *checking) mistakes(m *message.Message, err error, def *campaign.Template) (found []string) {
+func sampleOf(n int32, to message.OpenID, m *message.Message, found []string) Sample {
+	s := Sample{N: n, OpenID: to, Body: slices.Clone(m.Body), Problems: found}
+	if m.Fallback != nil {
+		s.Fallback = m.Fallback.Body
+	}
+	return s
+}
+
+// mistakes are what is wrong with a message: err, of its composition, or what the rules and the templates' definitions say.
+func (k *checking) mistakes(m *message.Message, err error, defs definitions) (found []string) {
 	if err != nil {
 		return []string{err.Error()}
 	}
@@ -233,12 +283,20 @@ func (k *checking) mistakes(m *message.Message, err error, def *campaign.Templat
 			found = append(found, f.Path+": "+f.Rule)
 		}
 	}
-	if def == nil {
-		return found
+	if defs.body != nil {
+		found = lint(found, "", *defs.body, m)
 	}
-	for _, text := range campaign.Lint(*def, m) {
+	if defs.fallback != nil && m.Fallback != nil {
+		found = lint(found, "fallback: ", *defs.fallback, m.Fallback)
+	}
+	return found
+}
+
+// lint adds what a template's definition says of a message, and the rules have not said.
+func lint(found []string, of string, def campaign.Template, m *message.Message) []string {
+	for _, text := range campaign.Lint(def, m) {
 		if !slices.ContainsFunc(found, func(f string) bool { return sameField(f, text) }) {
-			found = append(found, text)
+			found = append(found, of+text)
 		}
 	}
 	return found
@@ -326,7 +384,7 @@ func (k *checking) atCap(ctx context.Context, users []message.OpenID) (map[messa
 	if limit.Messages == 0 {
 		return nil, nil
 	}
-	sends, err := k.client.ledger.CampaignSends(ctx, k.row.Account, users, limit.Since(k.now), false)
+	sends, err := k.client.ledger.CampaignSends(ctx, k.row.Account, users, limit.Since(k.start), false)
 	if err != nil {
 		return nil, err
 	}

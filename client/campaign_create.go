@@ -63,9 +63,9 @@ func (c *Client) CreateCampaign(ctx context.Context, spec []byte) (Campaign, err
 	}
 	s.Account = account.Name
 	switch other, err := c.ledger.Campaign(ctx, s.Name); {
-	case errors.Is(err, postgres.ErrManyCampaigns), err == nil && !other.State.Ended():
+	case err == nil && !other.State.Ended():
 		return Campaign{}, nameTaken(s, other)
-	case err != nil && !errors.Is(err, postgres.ErrNoCampaign):
+	case err != nil && !errors.Is(err, postgres.ErrNoCampaign) && !errors.Is(err, postgres.ErrManyCampaigns): // many: all have ended
 		return Campaign{}, err
 	}
 	now, err := c.ledger.Now(ctx)
@@ -90,7 +90,7 @@ func (c *Client) CreateCampaign(ctx context.Context, spec []byte) (Campaign, err
 // A NameTakenError says that a campaign that has not ended has the name. It is a [*SpecError], too.
 type NameTakenError struct {
 	SpecError
-	Campaign Campaign // the one that has it; zero where several have
+	Campaign Campaign // the one that has it; zero where it has just ended
 	Same     bool     // it was made of the same spec: whoever lost the answer finds it here
 }
 
@@ -148,8 +148,8 @@ func (c *Client) StartCampaign(ctx context.Context, idOrName string) (CampaignSt
 		return "", err
 	}
 	next := row.Spec.Schedule.Next(now)
-	if next.IsZero() && !row.Spec.Schedule.IsZero() {
-		return "", &NotReadyError{fmt.Sprintf("its time, %s, is past", row.Spec.Schedule.At.Format(time.RFC3339)), "create it anew with a later one"}
+	if row.Spec.Schedule.Past(now) {
+		return "", timePast(row.Spec)
 	}
 	if next.IsZero() && row.Spec.Audience.Pulled() { // it fires when its audience is fetched
 		next = now
@@ -159,6 +159,10 @@ func (c *Client) StartCampaign(ctx context.Context, idOrName string) (CampaignSt
 		return "", ready(row.Spec, nil)
 	}
 	return CampaignState(state), campaignError(err)
+}
+
+func timePast(s *campaign.Spec) *NotReadyError {
+	return &NotReadyError{fmt.Sprintf("its time, %s, is past", s.Schedule.At.Format(time.RFC3339)), "create it anew with a later one"}
 }
 
 // ready says why a campaign cannot start over its youngest audience.

@@ -92,10 +92,7 @@ func (k *checking) massCaps(ctx context.Context, a *postgres.Audience, scope mas
 	if scope == mass.List && c.ListsRefused {
 		k.problem("audience: WeChat takes lists of openids of service accounts only (服务号); this account may send to a tag or to its followers")
 	}
-	at := k.now
-	if next := k.row.Spec.Schedule.Next(k.now); !next.IsZero() {
-		at = next
-	}
+	at := k.start
 	f := &MassForecast{Messages: k.parts, At: message.Beijing(at), Allowed: message.Beijing(at)}
 	k.out.Mass = f
 	caps := mass.Caps{PerDay: c.PerDay, AllPerDay: c.AllPerDay, AllPerMonth: c.AllPerMonth, UserPerMonth: c.UserPerMonth, Observe: c.Observe}
@@ -172,9 +169,6 @@ func (k *checking) massForecast() {
 		return
 	}
 	load := campaign.Load{Messages: int64(m.Messages), Left: l.LeftToday, PerDay: l.PerDay, PerSecond: l.PerSecond, Calendar: k.row.Spec.Calendar}
-	if !message.Day(m.Allowed).Equal(message.Day(k.now)) {
-		load.Left = load.PerDay
-	}
 	f := k.foretell(load, m.Allowed)
 	expires := k.row.Spec.Expires
 	switch {

@@ -169,3 +169,21 @@ func TestANameThatIsTakenMeanwhile(t *testing.T) {
 		t.Errorf("%d were created, want one", made)
 	}
 }
+
+// A campaign that comes each month has the name of those before it, however many have ended.
+func TestANameIsFreeOnceItsCampaignsHaveEnded(t *testing.T) {
+	b := withLedger(t)
+	for range 4 {
+		c, err := b.CreateCampaign(t.Context(), fmt.Appendf(nil, greeting, "monthly"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		found, err := b.Campaign(t.Context(), "monthly")
+		if err != nil || found.ID != c.ID {
+			t.Fatalf("the name means %v, %v; want %v", found.ID, err, c.ID)
+		}
+		if _, err := b.CancelCampaign(t.Context(), "monthly", "sold out"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

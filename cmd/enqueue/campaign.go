@@ -27,7 +27,7 @@ type campaignCommands struct {
 
 // theCampaign is the argument of most commands.
 type theCampaign struct {
-	ID string `arg:"" help:"The campaign's id, or its name where only one has it."`
+	ID string `arg:"" help:"The campaign's id, or its name where only one has it, or only one that has not ended."`
 }
 
 // campaigns opens the client for a command about campaigns, which stand in the ledger.
@@ -142,7 +142,7 @@ func standing(c client.Campaign) string {
 	text := string(c.State)
 	switch {
 	case !c.Until.IsZero():
-		text += " until " + report.Clock(c.Until)
+		text += " until " + report.Until(c.Until)
 	case c.State == client.CampaignScheduled && !c.NextTick.IsZero():
 		text += " for " + report.Clock(c.NextTick)
 	}

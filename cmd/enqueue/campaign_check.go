@@ -17,14 +17,14 @@ import (
 
 type campaignCheckCommand struct {
 	theCampaign
-	Samples int              `help:"How many rendered messages to show." default:"5" placeholder:"N"`
+	Samples int              `help:"How many rendered messages to show. Default: 5." default:"5" placeholder:"N"`
 	TestTo  []message.OpenID `help:"Send a test message to each of these users; as ordinary messages, with the values of the first recipients." placeholder:"OPENID"`
 }
 
 func (*campaignCheckCommand) Help() string {
 	return `Renders the message of every recipient, holds it against the rules and against the template's own definition at WeChat, and says
-when the campaign would be done with today's quota, its pace and its calendar. Nothing is sent but to testers. The exit code is 1
-where it does not fit.
+when the campaign would be done, started now or at the next time of its schedule, with the day's quota, its pace and its calendar.
+Nothing is sent but to testers. The exit code is 1 where it does not fit.
 
 Examples:
 
@@ -54,6 +54,9 @@ func (c *campaignCheckCommand) Run(ctx context.Context, s *session) error {
 	v, err := s.check(ctx, e, cfg, found, report.CheckOptions{Samples: c.Samples, TestTo: c.TestTo})
 	if err != nil {
 		return campaignError(c.ID, err)
+	}
+	if found.Audience.SQL != "" && cfg.Campaigns.Database.IsZero() {
+		v.Notes = append(v.Notes, "campaigns.database is not in this configuration; without it in theirs, the workers cannot fetch its audience")
 	}
 	if s.json {
 		err = s.printJSON(v)
@@ -96,6 +99,9 @@ func checkText(v report.CampaignCheck) string {
 	}
 	for _, one := range v.Samples {
 		fmt.Fprintf(&b, "\n  %s:\n    %s\n", addressee(v, one), one.Body)
+		if len(one.Fallback) > 0 {
+			fmt.Fprintf(&b, "    or %s\n", one.Fallback)
+		}
 		for _, p := range one.Problems {
 			fmt.Fprintf(&b, "    ! %s\n", p)
 		}
@@ -179,6 +185,9 @@ func forecastText(b *bytes.Buffer, v report.CampaignCheck) {
 		return
 	}
 	fmt.Fprintf(b, "needs %s; left today %d", count(int(f.Needs), "call"), f.LeftToday)
+	if !f.Start.IsZero() {
+		fmt.Fprintf(b, ", on each later day %d", f.PerDay)
+	}
 	if f.Reserve > 0 {
 		fmt.Fprintf(b, ", of which %d are kept for urgent messages", f.Reserve)
 	}
@@ -187,8 +196,8 @@ func forecastText(b *bytes.Buffer, v report.CampaignCheck) {
 		fmt.Fprintf(b, "  %s  %9d from %s to %s\n", message.Beijing(d.Day).Format(time.DateOnly), d.Messages, beijingMinute(d.From), beijingMinute(d.To))
 	}
 	start := "now"
-	if m := v.Mass; m != nil && m.Cap != "" {
-		start = "then"
+	if !f.Start.IsZero() {
+		start = "at " + message.Beijing(f.Start).Format(time.DateTime)
 	}
 	if !f.Done.IsZero() {
 		fmt.Fprintf(b, "started %s, it is done at %s\n", start, beijingTime(f.Done))
@@ -199,5 +208,5 @@ func beijingMinute(t time.Time) string { return message.Beijing(t).Format("15:04
 
 // beijingTime is a time for people, by WeChat's clock.
 func beijingTime(t time.Time) string {
-	return message.Beijing(t).Format("2006-01-02 15:04:05") + ", Beijing time"
+	return message.Beijing(t).Format(time.DateTime) + ", Beijing time"
 }

@@ -55,7 +55,7 @@ func (c *campaignCreateCommand) Run(ctx context.Context, s *session) error {
 	if file != "" {
 		a, err := s.importFile(ctx, e, created.ID, file, importFlags{Rejects: c.Rejects})
 		if err != nil {
-			return fmt.Errorf("the campaign is written as %s, without its audience; go on with: enqueue campaign import %[1]s FILE: %w", created.ID, err)
+			return fmt.Errorf("%w; the campaign is written as %s, without its audience: go on with enqueue campaign import %[2]s FILE", err, created.ID)
 		}
 		view.Audience = &a
 	}

@@ -108,23 +108,13 @@ func (c *campaignImportCommand) Run(ctx context.Context, s *session) error {
 
 // imported writes the summary of an import, and returns the error by which the command ends.
 func (s *session) imported(v importView, a client.AudienceState, start time.Time, id string, err error) error {
-	if _, there := errors.AsType[*client.AudienceThereError](err); there {
-		return refuse("campaign %s: %w (--resume or --restart)", id, err)
-	}
-	if a.Source == "" && errors.Is(err, client.ErrNotAudience) || errors.Is(err, client.ErrOtherInput) || errors.Is(err, client.ErrState) {
-		return refuse("campaign %s: %w", id, err)
-	}
-	if _, columns := errors.AsType[*client.NotReadyError](err); columns {
-		return refuse("campaign %s: %w", id, err)
+	if broken := brokenOff(a, err); broken != nil {
+		err = fmt.Errorf("campaign %s: %w", id, broken)
+		v.Error = err.Error()
+	} else if err != nil {
+		return campaignError(id, refusedImport(err))
 	}
 	v.AudienceState, v.Seconds = a, time.Since(start).Round(time.Millisecond).Seconds()
-	switch {
-	case err != nil && a.Source == "": // nothing was begun
-		return campaignError(id, err)
-	case err != nil:
-		err = fmt.Errorf("campaign %s: after line %d: %w; go on with --resume, or --roll-back", id, a.Lines, err)
-		v.Error = err.Error()
-	}
 	if a.Source != "" {
 		if printErr := s.printJSON(v); printErr != nil {
 			return printErr
@@ -136,6 +126,31 @@ func (s *session) imported(v importView, a client.AudienceState, start time.Time
 	return err
 }
 
+// refusedImport is why an import was not begun, as bad input where the user can mend it.
+func refusedImport(err error) error {
+	if _, there := errors.AsType[*client.AudienceThereError](err); there {
+		return refuse("%w (--resume or --restart)", err)
+	}
+	_, columns := errors.AsType[*client.NotReadyError](err)
+	if columns || errors.Is(err, client.ErrNotAudience) || errors.Is(err, client.ErrOtherInput) || errors.Is(err, client.ErrState) {
+		return badInput{err}
+	}
+	return err
+}
+
+// brokenOff says where an import broke off that was begun, and how to go on; nil: it was not begun, or is whole.
+func brokenOff(a client.AudienceState, err error) error {
+	switch {
+	case err == nil || a.Source == "" || errors.Is(err, client.ErrOtherInput):
+		return nil
+	case errors.Is(err, client.ErrNotAudience):
+		return refuse("after line %d: %w; mend the file, and import it with --restart, or --roll-back", a.Lines, err)
+	case errors.Is(err, context.Canceled):
+		return fmt.Errorf("interrupted after line %d; go on with --resume, or --roll-back", a.Lines)
+	}
+	return fmt.Errorf("after line %d: %w; go on with --resume, or --roll-back", a.Lines, err)
+}
+
 // importFile imports a file into a campaign that was just created.
 func (s *session) importFile(ctx context.Context, e *client.Client, id message.ID, file string, flags importFlags) (client.AudienceState, error) {
 	r, err := openImport(s, file, flags)
@@ -144,7 +159,13 @@ func (s *session) importFile(ctx context.Context, e *client.Client, id message.I
 	}
 	a, err := r.file(ctx, e, id)
 	written, err := r.close(err)
-	if err == nil && written != "" {
+	if broken := brokenOff(a, err); broken != nil {
+		return a, broken
+	}
+	if err != nil {
+		return a, refusedImport(err)
+	}
+	if written != "" {
 		_, err = fmt.Fprintf(s.stderr, "%s: %s not taken; see %s\n", file, count(a.Refused+a.Suppressed, "row"), written)
 	}
 	return a, err
@@ -209,7 +230,10 @@ func (r *fileImport) rejected(bad client.Reject) error {
 		r.bar.clear()
 		_, _ = fmt.Fprintf(r.s.stderr, "%s:%d: %s\n", r.name, bad.Line, bad.Reason)
 	}
-	return r.rejects.add(int(bad.Line), errors.New(bad.Reason), []byte(bad.OpenID))
+	if err := r.rejects.add(int(bad.Line), errors.New(bad.Reason), []byte(bad.OpenID)); err != nil {
+		return err
+	}
+	return r.rejects.flush() // before its block is committed: a resumed import does not read the line again
 }
 
 // close ends the import, and names the file of refused rows, if there are any.

@@ -11,7 +11,7 @@ import (
 type campaignListCommand struct {
 	Account string   `help:"Only those of this account." placeholder:"NAME"`
 	State   []string `help:"Only those in these states: draft, scheduled, running, paused, throttled, parked, done, cancelled, failed." enum:"draft,scheduled,running,paused,throttled,parked,done,cancelled,failed" placeholder:"STATE"`
-	Limit   int      `help:"At most so many." default:"50" placeholder:"N"`
+	Limit   int      `help:"At most so many. Default: 50." default:"50" placeholder:"N"`
 }
 
 func (*campaignListCommand) Help() string {

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rivo/uniseg"
+
 	"github.com/hongyan-dispatch/hongyan/client"
 	"github.com/hongyan-dispatch/hongyan/internal/report"
 )
@@ -14,7 +16,7 @@ import (
 type campaignStatusCommand struct {
 	theCampaign
 	Watch bool          `help:"Go on until it ends: redrawn on a terminal, a line for each look elsewhere."`
-	Every time.Duration `help:"With --watch: how often." default:"1s" placeholder:"TIME"`
+	Every time.Duration `help:"With --watch: how often. Default: 1s." default:"1s" placeholder:"TIME"`
 }
 
 func (*campaignStatusCommand) Help() string {
@@ -99,9 +101,17 @@ func (s *screen) draw(text string) error {
 	if s.lines > 0 {
 		back = fmt.Sprintf("\x1b[%dA\r\x1b[J", s.lines) // up, and clear to the end
 	}
-	s.lines = strings.Count(text, "\n")
+	s.lines = linesOn(text, columnsOf(s.w))
 	_, err := io.WriteString(s.w, back+text)
 	return err
+}
+
+// linesOn is how many lines a text takes on a screen, which breaks the long ones.
+func linesOn(text string, columns int) (n int) {
+	for line := range strings.Lines(text) {
+		n += max(1, (uniseg.StringWidth(strings.TrimSuffix(line, "\n"))+columns-1)/columns)
+	}
+	return n
 }
 
 // progressLine is the progress in one line.
@@ -161,4 +171,9 @@ func progressText(v report.CampaignProgress) string {
 	return b.String()
 }
 
-func rate(perSecond float64) string { return fmt.Sprintf("%.0f/s", perSecond) }
+func rate(perSecond float64) string {
+	if 0 < perSecond && perSecond < 9.95 {
+		return fmt.Sprintf("%.1f/s", perSecond)
+	}
+	return fmt.Sprintf("%.0f/s", perSecond)
+}

@@ -281,6 +281,24 @@ func TestBadCampaignsAreRefusedWhole(t *testing.T) {
 	if n := h.number("SELECT count(*)::int FROM recipient"); n != 0 {
 		t.Errorf("%d recipients", n)
 	}
+
+	// A packed file that is cut off would only end there again: it is not to be resumed.
+	var whole bytes.Buffer
+	z := gzip.NewWriter(&whole)
+	for i := range 20_000 {
+		fmt.Fprintf(z, "%s\n", map[bool]string{true: "openid", false: fmt.Sprintf("oA%d", i*i)}[i == 0])
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	status, _, text := h.do(key, "POST", at+"/audience?name=users.csv.gz", csvType, whole.String()[:whole.Len()/2])
+	p = problemAnswer{}
+	if h.read(text, &p); status != 400 {
+		t.Errorf("%d %s, want 400", status, text)
+	}
+	if !strings.Contains(p.Detail, "ends in its middle") || !strings.Contains(p.Detail, "are committed") || !strings.Contains(p.Remedy, "restart=true") {
+		t.Errorf("%+v", p)
+	}
 }
 
 // packs are the ways in which an audience is packed.

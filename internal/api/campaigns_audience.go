@@ -169,6 +169,9 @@ func (h *Handler) broken(c *call, a client.AudienceState, broke, err error) erro
 	if a.Source != "" {
 		p.Detail += fmt.Sprintf("; %d recipients, up to line %d, are committed", a.Recipients, a.Lines)
 		p.Remedy = "post the same file again with resume=true, which goes on behind them; or roll them back (POST …/audience/rollback)"
+		if errors.Is(err, ErrUnreadable) && broke == nil {
+			p.Remedy = "mend the file and post it with restart=true, or roll them back (POST …/audience/rollback)"
+		}
 	}
 	return p
 }

@@ -128,6 +128,9 @@ func (r *campaignRows) Firings(ctx context.Context) ([]feed.Firing, error) {
 			State: c.State, Until: c.Until, Reason: c.Reason, Weight: c.Spec.Weight, PerSecond: c.Spec.Pace,
 			ChunkSize: postgres.ChunkSize, Busy: o.Busy, Canary: o.Canary, Opens: c.Spec.Calendar.Opens,
 		}
+		if c.Spec.Expires > 0 {
+			list[i].Expires = o.StartedAt.Add(c.Spec.Expires)
+		}
 	}
 	return list, nil
 }

@@ -4,41 +4,78 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
 )
 
 // objects are JSON Lines. The first line names the columns, and every other has the same ones, in any order. A number,
-// true or false is taken as it is written, null as nothing.
+// true or false is taken as it is written, null as nothing. A first line that is none, or has no openid, is refused as any
+// other is, and the next one names them.
 type objects struct {
 	*lines
 	columns []string
 	place   map[string]int
 	fields  []string
-	seen    []int64 // by column, the last line that had it
-	first   string  // not yet given out
+	seen    []int64    // by column, the last line that had it
+	early   []*Refused // before the first; not yet given out, nor is first
+	first   string
 	firstAt int64
 }
+
+// mostEarly is how many lines may be none before there is one: a file that begins with more is no JSON Lines.
+const mostEarly = 100
 
 func newObjects(l *lines) *objects { return &objects{lines: l} }
 
 func (o *objects) close() error { return nil }
 
 func (o *objects) last() int64 {
-	if o.first != "" {
+	switch {
+	case len(o.early) > 0:
+		return o.early[0].Line - 1
+	case o.first != "":
 		return o.firstAt - 1
 	}
 	return o.line
 }
 
 func (o *objects) names() ([]string, error) {
-	text, line, err := o.take1()
-	if err != nil {
-		return nil, err
+	var nameless []string // columns of the first line without an openid
+	for {
+		text, line, err := o.take1()
+		if err == nil {
+			if err = o.name(text); err == nil {
+				o.fields, o.seen = make([]string, len(o.columns)), make([]int64, len(o.columns))
+				o.first, o.firstAt = text, line
+				return o.columns, nil
+			}
+			if nameless == nil && errors.Is(err, errNameless) {
+				nameless = o.columns
+			}
+			err = &Refused{line, err.Error()}
+		}
+		bad, refused := errors.AsType[*Refused](err)
+		switch {
+		case !refused && !errors.Is(err, io.EOF), len(o.early) == 0 && errors.Is(err, io.EOF):
+			return nil, err
+		case refused && len(o.early) < mostEarly:
+			o.early = append(o.early, bad)
+		case nameless != nil:
+			return nameless, nil
+		default:
+			return nil, o.early[0]
+		}
 	}
-	o.place = map[string]int{}
-	err = members(text, func(key, _ string) error {
+}
+
+var errNameless = errors.New("openid: missing")
+
+// name takes the columns from a line.
+func (o *objects) name(text string) error {
+	o.place, o.columns = map[string]int{}, nil
+	err := members(text, func(key, _ string) error {
 		if _, twice := o.place[key]; twice {
 			return fmt.Errorf("%s: the key stands there twice", short(key))
 		}
@@ -46,12 +83,10 @@ func (o *objects) names() ([]string, error) {
 		o.columns = append(o.columns, key)
 		return nil
 	})
-	if err != nil {
-		return nil, fmt.Errorf("line %d: %w", line, err)
+	if err == nil && !slices.ContainsFunc(o.columns, isOpenID) {
+		err = errNameless
 	}
-	o.fields, o.seen = make([]string, len(o.columns)), make([]int64, len(o.columns))
-	o.first, o.firstAt = text, line
-	return o.columns, nil
+	return err
 }
 
 // take1 takes the next line that is not blank.
@@ -80,6 +115,11 @@ func (o *objects) take1() (string, int64, error) {
 }
 
 func (o *objects) next() ([]string, int64, error) {
+	if len(o.early) > 0 {
+		bad := o.early[0]
+		o.early = o.early[1:]
+		return nil, 0, bad
+	}
 	text, line := o.first, o.firstAt
 	if o.first = ""; text == "" {
 		var err error

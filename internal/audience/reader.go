@@ -93,11 +93,11 @@ func Open(name string, r io.Reader, o Options) (*Reader, error) {
 func open(name string, r io.Reader, o Options) (*Reader, error) {
 	in, err := newInput(name, r, o)
 	if err != nil {
-		return nil, err
+		return nil, cutOff(err)
 	}
 	a := &Reader{in: in}
 	if err := a.begin(o); err != nil {
-		return nil, errors.Join(err, a.Close())
+		return nil, errors.Join(cutOff(err), a.Close())
 	}
 	return a, nil
 }
@@ -129,6 +129,14 @@ func (r *Reader) begin(o Options) (err error) {
 	return err
 }
 
+// cutOff says what it means that a packed file has no end.
+func cutOff(err error) error {
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("the packed file ends in its middle: %w", err)
+	}
+	return err
+}
+
 // header finds openid among the columns' names.
 func header(names []string) (columns []string, openid int, err error) {
 	openid = -1
@@ -136,7 +144,7 @@ func header(names []string) (columns []string, openid int, err error) {
 	for i, name := range names {
 		name = strings.TrimSpace(name)
 		switch {
-		case strings.EqualFold(name, "openid"):
+		case isOpenID(name):
 			if openid >= 0 {
 				return nil, 0, errors.New("two columns are named openid")
 			}
@@ -146,6 +154,10 @@ func header(names []string) (columns []string, openid int, err error) {
 			return nil, 0, fmt.Errorf("column %d has no name; the first line names the columns", i+1)
 		case seen[name]:
 			return nil, 0, fmt.Errorf("two columns are named %s", short(name))
+		case strings.ContainsRune(name, 0):
+			return nil, 0, errors.New("it is no text, or one in UTF-16 without a byte order mark; save it as UTF-8")
+		case strings.ContainsRune(name, '\r'):
+			return nil, 0, errors.New("its lines end by CR alone, as on old Macs; save it with LF or CRLF")
 		case utf8.RuneCountInString(name) > maxName || strings.IndexFunc(name, unicode.IsControl) >= 0 || !utf8.ValidString(name):
 			return nil, 0, fmt.Errorf("column %d: a name has at most %d characters, all on one line", i+1, maxName)
 		}
@@ -160,6 +172,8 @@ func header(names []string) (columns []string, openid int, err error) {
 	}
 	return columns, openid, nil
 }
+
+func isOpenID(name string) bool { return strings.EqualFold(strings.TrimSpace(name), "openid") }
 
 // list is some names for an error.
 func list(names []string) string {
@@ -202,7 +216,7 @@ func (r *Reader) Encoding() string {
 func (r *Reader) Next() (Row, error) {
 	fields, line, err := r.rows.next()
 	if err != nil {
-		return Row{}, err
+		return Row{}, cutOff(err)
 	}
 	row := Row{OpenID: message.OpenID(strings.TrimSpace(fields[r.openid])), Line: line}
 	if err := row.OpenID.Check(); err != nil {

@@ -1,6 +1,7 @@
 package audience
 
 import (
+	"archive/zip"
 	"bytes"
 	"errors"
 	"fmt"
@@ -111,6 +112,16 @@ func gzipped(t testing.TB, text string) string {
 	return b.String()
 }
 
+func zipped(t testing.TB, name string) string {
+	var b bytes.Buffer
+	w := zip.NewWriter(&b)
+	_, err := w.Create(name)
+	if err := errors.Join(err, w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
 func zstdOf(t testing.TB, text string) string {
 	w, err := zstd.NewWriter(nil)
 	if err != nil {
@@ -174,6 +185,11 @@ func TestBadRowsAreToldAndNoOtherIsLost(t *testing.T) {
 			"1: oA1 [\"1\"]\n2: refused: a: missing; the first line has it\n3: refused: \"b\": no such column; the first line names \"openid\", \"a\"\n",
 		},
 		{
+			"a first line that is none, and one without an openid", "{\"openid\":\n\n{\"a\":0}\n{\"openid\":\"oA1\",\"a\":1}\n{\"a\":2}\n{\"a\":3,\"openid\":\"oB2\"}\n",
+			"1: refused: \"openid\": no JSON object: want a value at byte 11\n3: refused: openid: missing\n4: oA1 [\"1\"]\n" +
+				"5: refused: openid: missing; the first line has it\n6: oB2 [\"3\"]\n",
+		},
+		{
 			"no JSON", "{\"openid\":\"oA1\",\"a\":1}\n{\"openid\":\"oB2\",\"a\":01}\n{\"openid\":\"oC3\",\"a\":\"x}\n{\"openid\":\"oD4\",\"a\":\"\\ud800\"}\n" +
 				"{\"openid\":\"oE5\",\"a\":\"\\u0000\"}\n[]\n{\"openid\":\"oF6\",\"a\":2} x\n{\"openid\":\"oG7\",\"a\":2}\n",
 			"1: oA1 [\"1\"]\n2: refused: \"a\": no number in JSON; write it in quotes\n3: refused: \"a\": a text has no end\n" +
@@ -196,6 +212,10 @@ func TestFilesAreRefused(t *testing.T) {
 		want                string
 	}{
 		{"an empty file", "a.csv", "", Options{}, "there is nothing in it"},
+		{"lines of an old Mac", "a.csv", "openid,name\roA1,x\r", Options{}, "its lines end by CR alone, as on old Macs; save it with LF or CRLF"},
+		{"UTF-16 without a mark", "a.csv", "o\x00p\x00\n\x00", Options{}, "it is no text, or one in UTF-16 without a byte order mark; save it as UTF-8"},
+		{"cut off", "a.csv.gz", gzipped(t, "openid,name\noA1,x\n")[:20], Options{}, "the packed file ends in its middle: unexpected EOF"},
+		{"a zip that is no workbook", "a.zip", zipped(t, "a.csv"), Options{}, "read Excel file: there is no workbook in it; what else is packed as a zip is to be unpacked first"},
 		{"no openid", "a.csv", "name,city\n", Options{}, `no column is named openid; the first line names the columns, and has "name", "city"`},
 		{"two openids", "a.csv", "openid,OPENID\n", Options{}, "two columns are named openid"},
 		{"one name twice", "a.csv", "openid,a,a\n", Options{}, `two columns are named "a"`},
@@ -210,7 +230,6 @@ func TestFilesAreRefused(t *testing.T) {
 		{"an unknown format", "a.csv", "openid\n", Options{Format: "xml"}, `unknown format "xml"`},
 		{"an unknown comma", "a.csv", "openid\n", Options{Comma: '"'}, "values cannot be parted by"},
 		{"an unknown encoding", "a.csv", "openid\n", Options{Encoding: "big5"}, `unknown encoding "big5"`},
-		{"half a gzip file", "a.csv.gz", gzipped(t, "openid\noA1\n")[:20], Options{}, "unexpected EOF"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if got := told(t, c.file, c.content, c.options); !strings.Contains(got, c.want) {
@@ -297,6 +316,7 @@ func TestAnImportGoesOn(t *testing.T) {
 	for name, content := range map[string]string{
 		"csv":   "openid,a\noA1,x\noB2,\"1\n2\"\n\noC3,\"\noD4,y\noE5,z\n",
 		"jsonl": "{\"openid\":\"oA1\"}\n{\"openid\":\"oB2\"}\n\n{}\n{\"openid\":\"oD4\"}\n",
+		"early": "{\n\n{}\nx\n{\"openid\":\"oA1\"}\n{\n{\"openid\":\"oB2\"}\n",
 		"xlsx":  workbook(t),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -350,7 +370,7 @@ func TestFormatAndEncodingAreTold(t *testing.T) {
 func TestABrokenFileEndsTheReading(t *testing.T) {
 	whole := gzipped(t, "openid\n"+strings.Repeat("oA1\n", 100_000))
 	got := told(t, "-", whole[:len(whole)-4], Options{})
-	if !strings.HasSuffix(got, "error: unexpected EOF\n") {
+	if !strings.HasSuffix(got, "error: the packed file ends in its middle: unexpected EOF\n") {
 		t.Errorf("it ends with %q", got[max(0, len(got)-60):])
 	}
 }

@@ -34,6 +34,9 @@ func newSheet(r io.Reader, o Options) (*sheet, error) {
 	if whole.N == 0 {
 		err = errors.Join(fmt.Errorf("an Excel file has at most %d MiB; save it as CSV", most>>20), closed(file))
 	}
+	if errors.Is(err, io.EOF) {
+		err = errors.New("there is no workbook in it; what else is packed as a zip is to be unpacked first")
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read Excel file: %w", err)
 	}

@@ -143,8 +143,12 @@ func (s *Spec) checkCalendar(f *findings) {
 
 func (s *Spec) checkNumbers(f *findings) {
 	between := func(path string, value, low, high float64) {
-		if !(value == 0 || low <= value && value <= high) {
+		switch {
+		case low <= value && value <= high:
+		case value != 0:
 			f.add(path, fmt.Sprintf("want %g to %g", low, high), "")
+		case f.given[path]: // a 0 that is meant to be one
+			f.add(path, fmt.Sprintf("want %g to %g", low, high), "leave it out for the default")
 		}
 	}
 	between("pace.per_second", s.Pace, 0.01, maxPace)
@@ -153,6 +157,7 @@ func (s *Spec) checkNumbers(f *findings) {
 	between("canary", float64(s.Canary), 1, maxCanary)
 	between("frequency_cap.messages", float64(s.Cap.Messages), 1, 1000)
 	switch {
+	case s.Cap.Messages == 0 && f.given["frequency_cap.messages"]: // said above
 	case s.Cap.Messages > 0 && s.Cap.Per == "":
 		f.add("frequency_cap.per", "want day or week", "")
 	case s.Cap.Messages == 0 && s.Cap.Per != "":
@@ -160,7 +165,7 @@ func (s *Spec) checkNumbers(f *findings) {
 	case s.Cap.Per != "" && s.Cap.Per != "day" && s.Cap.Per != "week":
 		f.add("frequency_cap.per", fmt.Sprintf("unknown value %q", s.Cap.Per), "one of: day, week")
 	}
-	if s.Expires < 0 || s.Expires > 0 && s.Expires < time.Minute || s.Expires > maxExpires {
+	if e := s.Expires; (e != 0 || f.given["expires_after"]) && (e < time.Minute || e > maxExpires) {
 		f.add("expires_after", "want 1m to 720h", "")
 	}
 }

@@ -25,11 +25,11 @@ func NewComposer(s *Spec, start time.Time, firing int32, columns []string) (*Com
 	}
 	f := newFunctions(s.timezone())
 	var err error
-	if c.body, err = newFiller(s.Body, columns, f); err != nil {
-		return c, fmt.Errorf("%s: %w", s.Kind, err)
+	if c.body, err = newFiller(string(s.Kind), s.Body, columns, f); err != nil {
+		return c, err
 	}
-	if c.fallback, err = newFiller(s.Fallback, columns, f); err != nil {
-		return c, fmt.Errorf("fallback: %w", err)
+	if c.fallback, err = newFiller("fallback", s.Fallback, columns, f); err != nil {
+		return c, err
 	}
 	return c, nil
 }
@@ -58,10 +58,10 @@ func (c *Composer) Message(arena []byte, n int32, to message.OpenID, vars []stri
 	}
 	if len(c.fallback) > 0 {
 		text, err := c.fallback.fill(nil, to, vars)
-		if err == nil {
-			m.Fallback, err = message.Parse(text)
-		}
 		if err != nil {
+			return m, arena[:from], err
+		}
+		if m.Fallback, err = message.Parse(text); err != nil {
 			return m, arena[:from], fmt.Errorf("fallback: %w", err)
 		}
 	}

@@ -22,6 +22,7 @@ type piece struct {
 	text    string
 	column  int
 	program *program
+	path    string // of the program's string, for its errors
 }
 
 const (
@@ -30,14 +31,14 @@ const (
 	computed = -3
 )
 
-// newFiller readies a JSON text for an audience with these columns.
-func newFiller(text json.RawMessage, columns []string, f functions) (filler, error) {
+// newFiller readies a JSON text, which stands at a path, for an audience with these columns.
+func newFiller(path string, text json.RawMessage, columns []string, f functions) (filler, error) {
 	if len(text) == 0 {
 		return nil, nil
 	}
 	text, err := message.Compact(text) // the ledger's form has spaces
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	var pieces filler
 	var errs []error
@@ -49,9 +50,10 @@ func newFiller(text json.RawMessage, columns []string, f functions) (filler, err
 		}
 		inside, err := stringPieces(s, columns, f)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", s.path, err))
+			errs = append(errs, fmt.Errorf("%s: %w", join(path, s.path), err))
 			return
 		}
+		inside[0].path = join(path, s.path)
 		inside[0].text = before(s.from) + `"` + inside[0].text
 		pieces = append(pieces, inside...)
 		from = s.to - 1 // the closing quote goes with what follows
@@ -165,7 +167,7 @@ func (f filler) fill(dst []byte, to message.OpenID, vars []string) ([]byte, erro
 		case p.column == computed:
 			var err error
 			if dst, err = p.program.run(dst, to, vars); err != nil {
-				return dst, err
+				return dst, fmt.Errorf("%s: %w", p.path, err)
 			}
 		case p.column >= len(vars):
 			return dst, tooFew(vars, p.column)

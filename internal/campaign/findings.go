@@ -50,6 +50,7 @@ func (e *Error) Error() string {
 // findings collects mistakes, by the path where each stands.
 type findings struct {
 	lines   map[string]int  // path -> line; nil for a spec built in Go
+	given   map[string]bool // paths that have a value in the text, be it 0; likewise
 	spoiled map[string]bool // what could not be read, and is asked no more
 	found   []Finding
 }

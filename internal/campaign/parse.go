@@ -42,7 +42,7 @@ import (
 //
 // [functions] says what may stand in the body's and the fallback's texts.
 func ParseSpec(text []byte) (*Spec, error) {
-	p := &parser{findings: findings{lines: map[string]int{}, spoiled: map[string]bool{}}}
+	p := &parser{findings: findings{lines: map[string]int{}, given: map[string]bool{}, spoiled: map[string]bool{}}}
 	s := &Spec{Lane: message.Bulk}
 	if p.strict = json.Valid(text); p.strict && !p.readable(text) {
 		return nil, p.err()
@@ -136,6 +136,7 @@ func (p *parser) fields(n *yaml.Node, path string, table map[string]reader) {
 		case seen[key.Value]:
 			p.add(at, "the key stands here twice", "keep one")
 		case target(value).ShortTag() != "!!null":
+			p.given[at] = true
 			read(value, at)
 		}
 		seen[key.Value] = true

@@ -141,6 +141,25 @@ func TestErrorsRepeatNoValue(t *testing.T) {
 	}
 }
 
+func TestErrorsNameTheField(t *testing.T) {
+	spec := &Spec{
+		Kind: message.Custom, Body: json.RawMessage(`{"msgtype":"text","text":{"content":"{{if gt .n 1}}{{.n}}{{end}}"}}`),
+		Fallback: json.RawMessage(`{"kind":"template","template":{"template_id":"T1","data":{"time3":{"value":"{{date \"yyyy\" .at}}"}}}}`),
+	}
+	c, err := NewComposer(spec, time.Unix(1_780_000_000, 0), 1, []string{"n", "at"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for want, vars := range map[string][]string{
+		"custom.text.content: a comparison wants numbers":          {"many", "2026-11-22"},
+		"fallback.template.data.time3.value: date: the value is n": {"2", "soon"},
+	} {
+		if _, _, err := c.Message(nil, 1, "oA", vars); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%v: got %v, want %s", vars, err, want)
+		}
+	}
+}
+
 func TestTextsAreBounded(t *testing.T) {
 	long := strings.Repeat("x", message.MaxBytes/3)
 	for text, fails := range map[string]bool{
@@ -155,7 +174,7 @@ func TestTextsAreBounded(t *testing.T) {
 
 // TestPlainTextsTakeNoMemory keeps the memory of a message where it was: plain columns cost no more than they did.
 func TestPlainTextsTakeNoMemory(t *testing.T) {
-	f, err := newFiller(json.RawMessage(benchBody), []string{"name", "order"}, newFunctions(""))
+	f, err := newFiller("custom", json.RawMessage(benchBody), []string{"name", "order"}, newFunctions(""))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -173,7 +192,7 @@ func BenchmarkFill(b *testing.B) {
 		"functions": strings.Replace(benchBody, "{{.name}}", `{{.name | default \"朋友\" | truncate 16}}`, 1),
 	} {
 		b.Run(name, func(b *testing.B) {
-			f, err := newFiller(json.RawMessage(text), []string{"name", "order"}, newFunctions(""))
+			f, err := newFiller("custom", json.RawMessage(text), []string{"name", "order"}, newFunctions(""))
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -194,7 +213,7 @@ func FuzzValues(f *testing.F) {
 		f.Add(seed)
 	}
 	const text = `{"a": "<{{.v}}>", "b": {"c": ["{{.v | default .w}}", "{{if .v}}\"{{upper .w}}{{end}}", "{{truncate 9 .v}}{{replace .v .w .v}}"]}, "d": "{{.w}}{{.v}}{{.openid}}"}`
-	filler, err := newFiller(json.RawMessage(text), []string{"v", "w"}, newFunctions(""))
+	filler, err := newFiller("custom", json.RawMessage(text), []string{"v", "w"}, newFunctions(""))
 	if err != nil {
 		f.Fatal(err)
 	}

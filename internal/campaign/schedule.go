@@ -38,6 +38,9 @@ const (
 // IsZero says that the campaign is started by hand.
 func (s Schedule) IsZero() bool { return s.Cron == "" && s.At.IsZero() }
 
+// Past says that there is no tick any more.
+func (s Schedule) Past(now time.Time) bool { return !s.IsZero() && s.Next(now).IsZero() }
+
 // Next is the first tick after an instant; zero: there is none.
 func (s Schedule) Next(after time.Time) time.Time {
 	if s.At.After(after) {

@@ -47,6 +47,13 @@ type Firing struct {
 	Busy      int  // its chunks that are queued or running
 	Canary    bool // its first chunk goes alone
 	Opens     func(time.Time) (time.Time, bool)
+	Expires   time.Time // when all that it has not sent by then ends so; zero: never
+}
+
+// over says that nothing of the firing can be sent any more. Workers' clocks may be a little behind this one's.
+func (f *Firing) over(now time.Time) bool {
+	const behind = 5 * time.Second
+	return !f.Expires.IsZero() && now.Sub(f.Expires) > behind
 }
 
 // A Due is a campaign whose next tick has come.
@@ -172,13 +179,17 @@ func (f *Feeder) feed(ctx context.Context, now time.Time, tidy bool) error {
 	}
 	var errs []error
 	going := map[Stock][]*Firing{}
+	alive := map[message.ID]bool{} // campaigns that may send still
+	for i := range firings {
+		alive[firings[i].Campaign] = alive[firings[i].Campaign] || !firings[i].over(now)
+	}
 	for i := range firings {
 		firing := &firings[i]
 		if tidy {
 			lost, err := f.Campaigns.Tidy(ctx, firing.ID)
 			errs = append(errs, err, f.enqueue(ctx, lost))
 		}
-		goes, err := f.goes(ctx, firing, now)
+		goes, err := f.goes(ctx, firing, alive[firing.Campaign], now)
 		if errs = append(errs, err); goes {
 			going[firing.Stock] = append(going[firing.Stock], firing)
 		}
@@ -190,7 +201,7 @@ func (f *Feeder) feed(ctx context.Context, now time.Time, tidy bool) error {
 }
 
 // goes says whether a firing's chunks may be queued now, and keeps its campaign's state to that.
-func (f *Feeder) goes(ctx context.Context, firing *Firing, now time.Time) (bool, error) {
+func (f *Feeder) goes(ctx context.Context, firing *Firing, alive bool, now time.Time) (bool, error) {
 	switch firing.State {
 	case campaign.Cancelled, campaign.Failed:
 		return firing.Stock.Kind == message.Mass, nil // its parts become messages, to be cancelled; others are the settler's
@@ -198,10 +209,16 @@ func (f *Feeder) goes(ctx context.Context, firing *Firing, now time.Time) (bool,
 	default:
 		return false, nil
 	}
+	flow, known := f.flow(firing.Stock)
+	if known && !alive { // what is left ends as expired, whatever holds it up
+		if firing.State == campaign.Running {
+			return true, nil
+		}
+		return true, f.Campaigns.Free(ctx, firing.Campaign)
+	}
 	if opens, open := firing.Opens(now); !open {
 		return false, f.hold(ctx, firing, campaign.Parked, "quiet hours or a closed day", opens)
 	}
-	flow, known := f.flow(firing.Stock)
 	if !known {
 		return false, f.hold(ctx, firing, campaign.Throttled, "its account is not in the workers' configuration", time.Time{})
 	}

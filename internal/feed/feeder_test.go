@@ -297,6 +297,48 @@ func TestACampaignWaitsForItsAccountAndItsHours(t *testing.T) {
 	}
 }
 
+// What a campaign has left when its time is over ends as expired: neither a gate nor a night keeps it open.
+func TestACampaignThatIsOverGoesOnWhateverHoldsItUp(t *testing.T) {
+	night := func(time.Time) (time.Time, bool) { return epoch.Add(9 * time.Hour), false }
+	for name, tc := range map[string]struct {
+		before func(w *season)
+		moves  []string
+		fed    bool
+	}{
+		"quiet hours":   {func(w *season) { w.firings[0].Opens = night }, []string{"parked: quiet hours or a closed day", "running: "}, true},
+		"a broken gate": {func(w *season) { w.gates["/shop"] = gate.Gate{State: gate.Broken, Reason: "ip"} }, []string{"throttled: gate: ip", "running: "}, true},
+		"a spent quota": {func(w *season) {
+			w.firings[0].State, w.firings[0].Reason, w.firings[0].Until = campaign.Throttled, "quota", epoch.Add(time.Hour)
+		}, []string{"running: "}, true},
+		"quiet hours, and a younger firing": {func(w *season) {
+			w.firings[0].Opens = night
+			w.firings = append(w.firings, w.firings[0])
+			w.firings[1].ID, w.firings[1].Expires = 2, epoch.Add(time.Hour)
+		}, []string{"parked: quiet hours or a closed day", "parked: quiet hours or a closed day"}, false}, // of each, and no more
+		"a pause":    {func(w *season) { w.firings[0].State = campaign.Paused }, nil, false},
+		"no account": {func(w *season) { w.flows = nil }, []string{"throttled: its account is not in the workers' configuration"}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := &season{firings: []feed.Firing{firing(1, "shop")}, flows: []feed.Flow{flow("shop", 100)}, gates: map[string]gate.Gate{}}
+			w.firings[0].Expires = epoch.Add(time.Second)
+			tc.before(w)
+			first := time.Duration(-1)
+			w.sends = func(w *season) {
+				if len(w.put) > 0 && first < 0 {
+					first = time.Since(epoch)
+				}
+			}
+			w.feeds(t, 12*time.Second)
+			if !slices.Equal(w.moves, tc.moves) || len(w.put) > 0 != tc.fed {
+				t.Errorf("moves %q and %d chunks queued, want %q and %v", w.moves, len(w.put), tc.moves, tc.fed)
+			}
+			if tc.fed && first < 6*time.Second {
+				t.Errorf("its first chunk was queued by %v, when workers might still have sent it", first)
+			}
+		})
+	}
+}
+
 func TestOfCancelledCampaignsThePartsOfMassSendsAreFed(t *testing.T) {
 	for kind, want := range map[message.Kind]int{message.Template: 0, message.Mass: 2} {
 		w := &season{firings: []feed.Firing{firing(1, "shop")}, flows: []feed.Flow{flow("shop", 100)}, gates: map[string]gate.Gate{"/shop": {State: gate.Broken}}}

@@ -283,21 +283,24 @@ func audienceOfFailed(ctx context.Context, tx pgx.Tx, id message.ID, states, rea
 }
 
 // ExportOutcomes writes a line of CSV for each message of the campaign, of all its firings, in the order of its
-// audiences, behind a line of names. It holds nothing in memory.
+// audiences, behind a line of names; the last columns tell of its fallback. It holds nothing in memory.
 func (s *Store) ExportOutcomes(ctx context.Context, id message.ID, w io.Writer) error {
-	rows, err := s.pool.Query(ctx, `SELECT id, tick, started_at FROM firing WHERE campaign = $1 ORDER BY id`, [16]byte(id))
+	rows, err := s.pool.Query(ctx, `
+		SELECT f.id, f.tick, f.started_at, c.spec -> 'fallback' IS NOT NULL FROM firing f JOIN campaign c ON c.id = f.campaign
+		WHERE f.campaign = $1 ORDER BY f.id`, [16]byte(id))
 	if err != nil {
 		return fmt.Errorf("export outcomes: %w", err)
 	}
+	fallbacks := false
 	firings, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (f Firing, err error) {
-		return f, row.Scan(&f.ID, &f.Tick, &f.StartedAt)
+		return f, row.Scan(&f.ID, &f.Tick, &f.StartedAt, &fallbacks)
 	})
 	if err == nil {
-		_, err = io.WriteString(w, "firing,n,openid,id,status,reason,errcode,errmsg,wechat_msgid,attempts,sent_at,finished_at,receipt\n")
+		_, err = io.WriteString(w, "firing,n,openid,id,status,reason,errcode,errmsg,wechat_msgid,attempts,sent_at,finished_at,receipt,fallback_id,fallback_status,fallback_reason\n")
 	}
 	for _, f := range firings {
 		if err == nil {
-			err = s.exportFiring(ctx, f, w)
+			err = s.exportFiring(ctx, f, fallbacks, w)
 		}
 	}
 	if err != nil {
@@ -306,7 +309,7 @@ func (s *Store) ExportOutcomes(ctx context.Context, id message.ID, w io.Writer) 
 	return nil
 }
 
-func (s *Store) exportFiring(ctx context.Context, f Firing, w io.Writer) error {
+func (s *Store) exportFiring(ctx context.Context, f Firing, fallbacks bool, w io.Writer) error {
 	conn, err := s.pool.Acquire(ctx)
 	if err != nil {
 		return err
@@ -314,10 +317,17 @@ func (s *Store) exportFiring(ctx context.Context, f Firing, w io.Writer) error {
 	defer conn.Release()
 	// COPY takes no parameters; these are numbers, ids and a time of our own.
 	from, to := campaign.IDRange(f.StartedAt, 1, math.MaxInt32)
+	instead := `(SELECT NULL AS id, NULL AS status, NULL AS reason) i ON true`
+	if fallbacks {
+		instead = fmt.Sprintf(`LATERAL (
+			SELECT u.id, u.state AS status, nullif(u.reason, 'none') AS reason FROM message_body b JOIN message u ON u.id = b.id
+			WHERE o.status IN ('skipped', 'failed') AND b.recipient = o.recipient AND b.parent = m.id AND b.id >= '%s' LIMIT 1) i ON true`, from)
+	}
 	sql := fmt.Sprintf(`COPY (
-		SELECT '%s', m.n, o.recipient, o.id, o.status, o.reason, o.errcode, o.errmsg, o.wechat_msgid, o.attempts, o.sent_at, o.finished_at, o.receipt
-		FROM message m JOIN outcomes o ON o.id = m.id
-		WHERE m.id >= '%s' AND m.id <= '%s' AND m.firing = %d ORDER BY m.id) TO STDOUT (FORMAT csv)`, f.Tick.UTC().Format(time.RFC3339), from, to, f.ID)
+		SELECT '%s', m.n, o.recipient, o.id, o.status, o.reason, o.errcode, o.errmsg, o.wechat_msgid, o.attempts, o.sent_at, o.finished_at, o.receipt,
+			i.id, i.status, i.reason
+		FROM message m JOIN outcomes o ON o.id = m.id LEFT JOIN %s
+		WHERE m.id >= '%s' AND m.id <= '%s' AND m.firing = %d ORDER BY m.id) TO STDOUT (FORMAT csv)`, f.Tick.UTC().Format(time.RFC3339), instead, from, to, f.ID)
 	if _, err := conn.Exec(ctx, `SET statement_timeout = 0`); err != nil {
 		return err
 	}

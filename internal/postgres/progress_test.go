@@ -129,6 +129,15 @@ func TestARetrySparesWhomTheFallbackReached(t *testing.T) {
 	// Of the two fallbacks one did not arrive either.
 	_, err := b.store.pool.Exec(b.ctx, `UPDATE message SET state = 'failed', finished_at = now() WHERE id = (SELECT id FROM message_body WHERE parent IS NOT NULL AND recipient LIKE '%2')`)
 	b.ok(err)
+	var text bytes.Buffer
+	b.ok(b.store.ExportOutcomes(b.ctx, id, &text))
+	lines, err := csv.NewReader(&text).ReadAll()
+	b.ok(err)
+	for i, want := range []string{"fallback_status", "", "failed", "parked"} {
+		if l := lines[i]; len(l) != 16 || l[14] != want || i > 0 && (l[13] == "") != (want == "") {
+			t.Errorf("line %d of the export is %q, want a fallback that is %q", i, l, want)
+		}
+	}
 	if n, err := b.store.CountFailed(b.ctx, id, []string{"failed"}, nil); n != 2 || err != nil {
 		t.Errorf("%d recipients would be tried again, %v, want 2: the third has a fallback on its way", n, err)
 	}

@@ -70,7 +70,7 @@ func (s Source) Check(ctx context.Context, c *client.Client, of client.Campaign,
 			}
 		}
 		asking, cancel := context.WithTimeout(ctx, askWithin)
-		trouble = s.ask(asking, account, of.Kind, w, &options)
+		trouble = s.ask(asking, account, of, w, &options)
 		cancel()
 	}
 	k, err := c.CheckCampaign(ctx, of.ID.String(), options)
@@ -88,8 +88,8 @@ func (s Source) Check(ctx context.Context, c *client.Client, of client.Campaign,
 }
 
 // ask reads the account's templates and what is left of its quota. What it cannot read is left out.
-func (s Source) ask(ctx context.Context, a Account, kind message.Kind, w WeChat, o *client.CheckOptions) error {
-	api := wechat.PathOf(kind)
+func (s Source) ask(ctx context.Context, a Account, of client.Campaign, w WeChat, o *client.CheckOptions) error {
+	api := wechat.PathOf(of.Kind)
 	u, err := s.Usage(ctx, a, api)
 	if err != nil {
 		return err
@@ -97,7 +97,7 @@ func (s Source) ask(ctx context.Context, a Account, kind message.Kind, w WeChat,
 	limits := a.Limits(api)
 	left := limits.PerDay - u.Used
 	o.Limits = client.CampaignLimits(RoomOf(limits, left))
-	if kind == message.Template {
+	if of.Kind == message.Template || of.Fallback == message.Template {
 		if o.Templates, err = templates(ctx, w); err != nil {
 			return err
 		}

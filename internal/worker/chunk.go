@@ -39,6 +39,9 @@ type Letter struct {
 	Later bool            // another campaign has the recipient in hand: left to the next run
 }
 
+// late says that the message has expired.
+func (l Letter) late() bool { return !l.ExpiresAt.IsZero() && !clock.Now().Before(l.ExpiresAt) }
+
 // A Hold says why a campaign cannot go on by itself before a time.
 type Hold struct {
 	Reason string
@@ -209,7 +212,7 @@ const busyWait = time.Second
 
 // turn waits until the letter may be taken in hand; false: none may. One that is not to be sent waits for no pace.
 func (r *run) turn(l Letter, hand chan struct{}) bool {
-	if r.chunk.State == campaign.Running && l.Err == nil && !l.Skip.Decided() {
+	if r.chunk.State == campaign.Running && l.Err == nil && !l.Skip.Decided() && !l.late() {
 		if err := r.Chunks.Pace(r.ctx, r.chunk); err != nil {
 			r.halt(err)
 			return false

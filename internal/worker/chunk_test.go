@@ -137,6 +137,25 @@ func TestChunks(t *testing.T) {
 			t.Errorf("settled %v, %d took their pace", b.settled, paced)
 		}
 	})
+	t.Run("what has expired takes no pace", func(t *testing.T) {
+		h, s, b := chunkOf(3, decide(func(_ context.Context, a *pipeline.Attempt) (outcome.Outcome, error) {
+			if a.Message.ExpiresAt.Before(a.Now) {
+				return outcome.Outcome{Status: outcome.Expired, Reason: outcome.ReasonExpired}, nil
+			}
+			return sent, nil
+		}))
+		s.letters[0].ExpiresAt = time.Now().Add(time.Hour)
+		s.letters[1].ExpiresAt, s.letters[2].ExpiresAt = time.Now().Add(-time.Second), time.Now().Add(-time.Hour)
+		paced := 0
+		s.pace = func(context.Context) error { paced++; return nil }
+		if err := s.run(t.Context(), h); err != nil {
+			t.Fatal(err)
+		}
+		s.want(t, "ended", map[string]int{"sent": 1, "expired expired": 2})
+		if len(b.settled) != 3 || paced != 1 {
+			t.Errorf("settled %v, %d took their pace", b.settled, paced)
+		}
+	})
 	t.Run("what has not ended, or is somebody else's, is counted later", func(t *testing.T) {
 		h, s, b := chunkOf(2, decide(func(_ context.Context, a *pipeline.Attempt) (outcome.Outcome, error) {
 			a.Fate = pipeline.ClaimRefused
