@@ -55,7 +55,7 @@ func (h *Handler) postMessages(c *call) error {
 func (h *Handler) postOne(c *call, body []byte) error {
 	m, err := message.Parse(body)
 	if err != nil {
-		return unparsed(err)
+		return oneOfMany(unparsed(err))
 	}
 	if err := c.keyFromHeader(m); err != nil {
 		return err
@@ -146,10 +146,15 @@ func few(found message.Invalid) message.Invalid {
 
 // keyFromHeader takes the message's key from the header, if it is there.
 func (c *call) keyFromHeader(m *message.Message) error {
-	switch key := c.r.Header.Get(headerKey); {
-	case len(c.r.Header.Values(headerKey)) > 1:
+	given := c.r.Header.Values(headerKey)
+	if len(given) == 0 {
+		return nil
+	}
+	switch key := given[0]; {
+	case len(given) > 1:
 		return malformed(headerKey+" stands there more than once", "give a message one key")
-	case key == "":
+	case key == "": // whoever sends it counts on a key
+		return malformed(headerKey+" is empty", "give the message a key, or leave the header out")
 	case m.Key != "" && m.Key != key:
 		return invalid(message.Invalid{{Path: "key", Rule: "differs from the header " + headerKey + "; give one of them"}})
 	default:
@@ -215,6 +220,15 @@ func unparsed(err error) error {
 		return tooLarge(found.Error(), "put long texts into material, and longer mass lists into several messages")
 	}
 	return invalid(few(found))
+}
+
+// oneOfMany says how several messages are posted where one has another behind it.
+func oneOfMany(err error) error {
+	p, ok := errors.AsType[*problem](err)
+	if ok && len(p.Errors) == 1 && strings.HasSuffix(p.Errors[0].Rule, "something follows the object") {
+		p.Remedy = "post several messages as a list, or as JSON Lines with Content-Type: " + typeLines + "; nothing was accepted"
+	}
+	return err
 }
 
 // refused is the problem of a message that was not accepted.
