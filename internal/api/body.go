@@ -255,10 +255,22 @@ func (p *patient) broke(ended bool) error {
 
 var errLeft = errors.New("nobody reads the body any more")
 
-// leave ends a Read that may be under way: the handler cannot return before it.
-func (p *patient) leave() {
+// leave ends a Read that may be under way, by that time: the handler cannot return before it. One that is cut off at once
+// leaves a chunked body that nobody can read on.
+func (p *patient) leave(by time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.left = true
-	_ = p.rc.SetReadDeadline(time.Unix(1, 0))
+	_ = p.rc.SetReadDeadline(by)
+}
+
+// atOnce is a deadline that is over.
+var atOnce = time.Unix(1, 0)
+
+// hears is until when the rest of a body is waited for that nobody wants.
+func (h *Handler) hears() time.Time {
+	if h.closing.Err() != nil {
+		return atOnce
+	}
+	return time.Now().Add(min(heardFor, h.options.Patience))
 }

@@ -118,12 +118,12 @@ func (h *Handler) importAudience(c *call) error {
 	}
 	ctx, cancel := context.WithCancel(c.ctx())
 	defer cancel()
-	defer context.AfterFunc(h.closing, func() { cancel(); body.leave() })()
+	defer context.AfterFunc(h.closing, func() { cancel(); body.leave(atOnce) })()
 	a, err := h.options.Campaigns.Import(ctx, found.ID, u)
 	_ = c.rc.SetWriteDeadline(time.Now().Add(h.options.Patience)) // it may have taken long
 	if err != nil {
 		broke := body.broke(c.ctx().Err() != nil)
-		body.leave()
+		body.leave(h.hears())
 		return h.broken(c, a, broke, err)
 	}
 	write(c.w, http.StatusOK, struct {

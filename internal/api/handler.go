@@ -286,7 +286,7 @@ func (h *Handler) hearOut(c *call, p *problem) {
 	p.close = true
 	p.write(c.w)
 	_ = c.rc.Flush()
-	_ = c.rc.SetReadDeadline(time.Now().Add(min(heardFor, h.options.Patience)))
+	_ = c.rc.SetReadDeadline(h.hears())
 	_, _ = io.CopyN(io.Discard, c.r.Body, heardBytes) // an error ends it as well
 }
 

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"sync/atomic"
@@ -204,7 +205,7 @@ func (h *Handler) stream(c *call, limit int, action string, work func(context.Co
 	body := &patient{body: c.r.Body, rc: c.rc, patience: h.options.Patience}
 	in, err := lines.NewReader(body, limit, 1)
 	if err != nil {
-		return malformed("the body is packed, and not whole: "+err.Error(), "pack it with gzip, or send it as it is")
+		return shut(malformed("the body is packed, and not whole: "+err.Error(), "pack it with gzip, or send it as it is"))
 	}
 	in.Most = c.key.slab()
 	out := &results{h: h, c: c, chunks: make(chan []byte, spoolChunks), broken: make(chan struct{}), ended: make(chan struct{})}
@@ -224,7 +225,7 @@ func (h *Handler) stream(c *call, limit int, action string, work func(context.Co
 	}
 	if err = through.Run(ctx); !through.Ended {
 		err = cmp.Or(err, body.broke(c.ctx().Err() != nil))
-		body.leave()
+		body.leave(h.hears())
 	}
 	counts.audit(h, c, action)
 	if p := out.nothing(err); p != nil {
@@ -232,7 +233,22 @@ func (h *Handler) stream(c *call, limit int, action string, work func(context.Co
 		return p
 	}
 	out.summary(err, !through.Ended)
-	return out.finish()
+	err = out.finish()
+	if !through.Ended && h.closing.Err() == nil { // else no request follows
+		h.readOn(c)
+	}
+	return err
+}
+
+// readOn reads what is left of the body behind the answer, so that net/http does not take it for the connection's next
+// request: it does so where the rest has not come by then. A body that goes on for long ends its connection.
+func (h *Handler) readOn(c *call) {
+	c.release() // nothing of it is kept
+	c.release = func() {}
+	_ = c.rc.Flush()
+	_ = c.rc.SetReadDeadline(h.hears())
+	_, err := io.CopyN(io.Discard, c.r.Body, heardBytes)
+	c.torn = !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) // behind which nothing comes
 }
 
 // results writes what became of lines. Whoever reads nothing while they write has so much of it kept as the spool holds,
