@@ -4,11 +4,13 @@ GO    ?= go
 TOOL  := $(GO) tool -modfile=tools/go.mod
 ARGS  ?=
 SEED  ?=
+# How long `make fuzz` spends on each target.
+FUZZTIME ?= 30s
 # Empty: `make check` leaves the database of known vulnerabilities alone.
 VULNS ?= yes
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
-.PHONY: help build demo test check vulnerabilities bench chaos fmt deps clean
+.PHONY: help build demo test check vulnerabilities bench chaos fuzz fmt deps clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +50,9 @@ chaos: ## Break servers, workers and answers, and check that nothing is lost or 
 	@tools/deps.sh redis postgres
 	$(GO) build -o bin/chaos ./chaos # not go run, which makes a failure of every Ctrl-C
 	@bin/chaos $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+fuzz: ## Fuzz each parser of what strangers send: FUZZTIME=5m ARGS=FuzzPostMessages
+	@tools/fuzz.sh $(FUZZTIME) $(ARGS)
 
 fmt: ## Format the code
 	$(TOOL) gofumpt -w .

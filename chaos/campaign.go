@@ -189,7 +189,7 @@ func exportsAgree(ctx context.Context, r *rig) []string {
 			people++
 			openid, status := strings.Clone(row[2]), outcome.Status(row[4])
 			counts[string(status)]++
-			if status == outcome.Sent || status == outcome.Unknown && got[openid] {
+			if status == outcome.Sent || mayHaveLeft(status) && got[openid] {
 				told[openid] = true
 			}
 		}

@@ -3,12 +3,16 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -20,18 +24,19 @@ var wholeOpenID = regexp.MustCompile(`oCHAOS\d{22}`)
 // canaries searches for what must stand nowhere: secrets and tokens in the logs and metrics of workers and servers, in
 // the API's replies, in Redis and in the ledger's texts; whole openids in logs, metrics, and where no reply has them.
 func (r *rig) canaries(ctx context.Context) (leaks []string, err error) {
+	secrets, err := r.secrets(ctx)
+	if err != nil {
+		return nil, err
+	}
+	packed := forms(string(user(0))[:8])[1:] // the plain one is what logs may show
 	search := func(where string, text []byte, openids bool) {
-		for token := range r.tokens {
-			if bytes.Contains(text, []byte(token)) {
-				leaks = append(leaks, "(canary) "+where+" holds an access token")
-			}
-		}
-		for what, secret := range map[string]string{"the appsecret": secret, "the callback's token": callbackToken, "the callback's key": callbackKey} {
-			if bytes.Contains(text, []byte(secret)) {
+		holds := func(form []byte) bool { return bytes.Contains(text, form) }
+		for what, of := range secrets {
+			if slices.ContainsFunc(of, holds) {
 				leaks = append(leaks, "(canary) "+where+" holds "+what)
 			}
 		}
-		if openids && wholeOpenID.Match(text) {
+		if openids && (wholeOpenID.Match(text) || slices.ContainsFunc(packed, holds)) {
 			leaks = append(leaks, "(canary) "+where+" holds a whole openid")
 		}
 	}
@@ -77,15 +82,51 @@ func (r *rig) canaries(ctx context.Context) (leaks []string, err error) {
 		return nil, err
 	}
 	search("the ledger's timeline", []byte(texts), true)
-	tables, err := r.tablesWithSecrets(ctx)
+	tables, err := r.tablesWithSecrets(ctx, secrets)
 	for _, table := range tables {
 		leaks = append(leaks, "(canary) table "+table+" holds a secret")
 	}
 	return leaks, err
 }
 
-// tablesWithSecrets searches every row of every table, as a dump has them, for the appsecret and access tokens.
-func (r *rig) tablesWithSecrets(ctx context.Context) (found []string, err error) {
+// secrets are what must stand nowhere, in every form in which it might.
+func (r *rig) secrets(ctx context.Context) (map[string][][]byte, error) {
+	key, err := r.apiKey(ctx)
+	if err != nil {
+		return nil, err
+	}
+	_, key, _ = strings.Cut(strings.TrimPrefix(key, "hy_"), "_") // its id is no secret
+	all := map[string][][]byte{
+		"the appsecret": forms(secret), "the callback's token": forms(callbackToken), "the callback's key": forms(callbackKey), "the API key": forms(key),
+	}
+	for token := range r.tokens {
+		all["an access token"] = append(all["an access token"], forms(token)...)
+	}
+	return all, nil
+}
+
+// forms are what a text looks like when it is written plainly, in a URL, in hexadecimal digits, and in base64, wherever in
+// what was encoded it stood.
+func forms(text string) (all [][]byte) {
+	add := func(form string) {
+		if !slices.ContainsFunc(all, func(f []byte) bool { return string(f) == form }) {
+			all = append(all, []byte(form))
+		}
+	}
+	add(text)
+	add(url.QueryEscape(text))
+	add(hex.EncodeToString([]byte(text)))
+	for before, first := range []int{0, 2, 3} { // bytes before it, and the first digit that is all its own
+		coded := append(make([]byte, before), text...)
+		for _, of := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
+			add(of.EncodeToString(coded)[first : len(coded)*8/6])
+		}
+	}
+	return all
+}
+
+// tablesWithSecrets searches every row of every table, as a dump has them.
+func (r *rig) tablesWithSecrets(ctx context.Context, secrets map[string][][]byte) (found []string, err error) {
 	rows, err := r.db.Query(ctx, "SELECT oid::regclass::text FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace ORDER BY 1")
 	if err != nil {
 		return nil, err
@@ -94,13 +135,15 @@ func (r *rig) tablesWithSecrets(ctx context.Context) (found []string, err error)
 	if err != nil {
 		return nil, err
 	}
-	secrets := []string{regexp.QuoteMeta(secret)}
-	for token := range r.tokens {
-		secrets = append(secrets, regexp.QuoteMeta(token))
+	var patterns []string
+	for _, of := range secrets {
+		for _, form := range of { // columns of bytes are shown in hexadecimal digits
+			patterns = append(patterns, regexp.QuoteMeta(string(form)))
+		}
 	}
 	for _, table := range tables {
 		var holds bool
-		err := r.db.QueryRow(ctx, "SELECT EXISTS (SELECT FROM "+table+" t WHERE t::text ~ $1)", strings.Join(secrets, "|")).Scan(&holds)
+		err := r.db.QueryRow(ctx, "SELECT EXISTS (SELECT FROM "+table+" t WHERE t::text ~ $1)", strings.Join(patterns, "|")).Scan(&holds)
 		if err != nil {
 			return found, err
 		}

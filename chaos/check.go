@@ -100,7 +100,7 @@ func (e evidence) check() *findings {
 			f.duplicates[e.accepted[n]]++
 			f.add("b", "message #%d# was accepted %d times: %v", n, times, rows[n])
 		}
-		if !slices.ContainsFunc(rows[n], func(r row) bool { return r.Status == outcome.Sent || r.Status == outcome.Unknown }) {
+		if !slices.ContainsFunc(rows[n], func(r row) bool { return mayHaveLeft(r.Status) }) {
 			f.add("c", "message #%d# was accepted, and its outcome denies it: %v", n, rows[n])
 		}
 	}
@@ -133,7 +133,7 @@ func (e evidence) checkEnds(f *findings, rows map[int][]row) {
 			continue
 		}
 		for _, r := range rows[n] {
-			if !r.Status.Terminal() && (!e.parked || r.Status != outcome.Parked) {
+			if !r.Status.Terminal() && (!e.parked || !heldByDay(r)) {
 				f.lost++
 				f.add("a", "%s has no end", r)
 			}
@@ -141,10 +141,23 @@ func (e evidence) checkEnds(f *findings, rows map[int][]row) {
 	}
 }
 
-// explains says whether a fault struck between a message's first claim and its end.
+// mayHaveLeft says whether the outcome leaves room for a message that WeChat has: of one that killed its workers nobody
+// knows, either.
+func mayHaveLeft(s outcome.Status) bool {
+	return s == outcome.Sent || s == outcome.Unknown || s == outcome.Dead
+}
+
+// heldByDay says whether a message waits for calls that the day does not have any more.
+func heldByDay(r row) bool {
+	return r.Status == outcome.Parked && (r.Reason == string(outcome.Quota) || r.Reason == string(outcome.Gate))
+}
+
+// explains says whether a fault struck between a message's first claim and its end. One that struck a worker explains
+// what that worker had in hand, and no other's; where an earlier claim is in doubt, that may have been its worker.
 func (e evidence) explains(r row) bool {
 	return slices.ContainsFunc(e.faults, func(f strike) bool {
-		return !f.From.After(r.Finished) && (f.To.IsZero() || !f.To.Before(r.Claimed))
+		others := f.Worker != "" && r.Worker != "" && f.Worker != r.Worker && !r.Doubt
+		return !others && !f.From.After(r.Finished) && (f.To.IsZero() || !f.To.Before(r.Claimed))
 	})
 }
 
@@ -225,20 +238,48 @@ func (r *rig) judge(ctx context.Context) (*Result, error) {
 	if r.after != nil {
 		f.list = append(f.list, r.after(ctx, r)...)
 	}
+	f.list = append(f.list, r.deserters()...)
 	f.list = append(f.list, r.wrong...)
 	result := r.result(f)
 	result.Outcomes = counts
 	return result, nil
 }
 
+// deserters are processes that have ended, though nobody had ended them.
+func (r *rig) deserters() (found []string) {
+	for _, w := range append(slices.Clone(r.crew.workers), r.crew.servers...) {
+		_, struck := r.death(w.name)
+		if w.hasEnded() && !w.asked && !struck {
+			text, _ := w.said()
+			found = append(found, fmt.Sprintf("(a) process %s ended by itself; its last words: %s", w.name, text[max(0, len(text)-300):]))
+		}
+	}
+	return found
+}
+
+// certain: a message by whose id WeChat knows a repetition is sent again, and is not unknown.
+func certain(ctx context.Context, r *rig) (found []string) {
+	rows, err := r.ledger(ctx)
+	if err != nil {
+		return []string{err.Error()}
+	}
+	for _, o := range rows {
+		if o.Kind.HasClientID() && o.Status == outcome.Unknown {
+			found = append(found, fmt.Sprintf("(d) %s, though it could be sent again", o))
+		}
+	}
+	return found
+}
+
 // resolvedWithin is how soon what a dead worker had in hand is decided.
 const resolvedWithin = 30.0
 
-func resolvedSoon(_ context.Context, r *rig) []string {
+func resolvedSoon(ctx context.Context, r *rig) []string {
+	found := certain(ctx, r)
 	if s, _ := r.figures["resolved p99 s"].(float64); s > resolvedWithin {
-		return []string{fmt.Sprintf("(a) what dead workers had in hand was decided after %.1f s (p99), want within %.0f", s, resolvedWithin)}
+		found = append(found, fmt.Sprintf("(a) what dead workers had in hand was decided after %.1f s (p99), want within %.0f", s, resolvedWithin))
 	}
-	return nil
+	return found
 }
 
 // death is when the worker was killed or stopped.

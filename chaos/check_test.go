@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hongyan-dispatch/hongyan/internal/fault"
 	"github.com/hongyan-dispatch/hongyan/internal/wechattest"
 	"github.com/hongyan-dispatch/hongyan/message"
 	"github.com/hongyan-dispatch/hongyan/outcome"
@@ -13,8 +14,13 @@ import (
 func TestCheckFindsWhatIsWrong(t *testing.T) {
 	noon := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 	at := func(s outcome.Status) row {
-		return row{N: 1, Kind: message.Custom, Status: s, Claimed: noon, Finished: noon.Add(20 * time.Second)}
+		return row{N: 1, Kind: message.Custom, Status: s, Worker: "kill-1", Claimed: noon, Finished: noon.Add(20 * time.Second)}
 	}
+	struck := func(worker string) []strike {
+		return []strike{{What: "kill -9", From: noon.Add(time.Second), To: noon.Add(time.Second), Worker: worker}}
+	}
+	doubted := at(outcome.Unknown)
+	doubted.Doubt = true
 	accept := wechattest.Accept{Body: `{"text":{"content":"您好 #1#"}}`}
 	killed := []strike{{What: "kill -9", From: noon.Add(time.Second), To: noon.Add(time.Second)}}
 	for _, c := range []struct {
@@ -28,6 +34,10 @@ func TestCheckFindsWhatIsWrong(t *testing.T) {
 		{"skipped and not accepted", []row{at(outcome.Skipped)}, nil, nil, ""},
 		{"unknown under a kill", []row{at(outcome.Unknown)}, nil, killed, ""},
 		{"unknown under a kill, and accepted", []row{at(outcome.Unknown)}, []wechattest.Accept{accept}, killed, ""},
+		{"unknown under its worker's kill", []row{at(outcome.Unknown)}, nil, struck("kill-1"), ""},
+		{"unknown under another worker's kill", []row{at(outcome.Unknown)}, nil, struck("kill-2"), "(d)"},
+		{"in doubt before, and unknown under another worker's kill", []row{doubted}, nil, struck("kill-2"), ""},
+		{"dead, and accepted", []row{at(outcome.Dead)}, []wechattest.Accept{accept}, killed, ""},
 		{"not in the ledger", nil, nil, nil, "(a)"},
 		{"not decided", []row{at(outcome.Parked)}, nil, nil, "(a)"},
 		{"accepted twice", []row{at(outcome.Sent)}, []wechattest.Accept{accept, accept}, nil, "(b)"},
@@ -46,6 +56,23 @@ func TestCheckFindsWhatIsWrong(t *testing.T) {
 				t.Errorf("got %q, want one finding of %s", got, c.want)
 			}
 		})
+	}
+}
+
+func TestAMutationIsSeenByThePromiseThatItBreaks(t *testing.T) {
+	for _, c := range []struct {
+		breaches []string
+		held     bool
+	}{
+		{nil, false},
+		{[]string{"(d) something else"}, false},
+		{[]string{"(d) something else", "(b) accepted twice"}, true},
+	} {
+		r := Result{Figures: map[string]any{}, Breaches: c.breaches}
+		r.mutated(fault.Claim, "(b)")
+		if held := len(r.Breaches) == 0; held != c.held {
+			t.Errorf("%q: left %q", c.breaches, r.Breaches)
+		}
 	}
 }
 

@@ -39,6 +39,7 @@ type worker struct {
 	log     string // file
 	metrics string // URL
 	ended   chan struct{}
+	asked   bool // to end, by us
 }
 
 // hire starts n workers and returns when all of them take parcels.
@@ -147,9 +148,12 @@ func (r *rig) configuration(name, metrics string) []byte {
 	if yaml == "" {
 		template, other := r.plan.paces()
 		yaml = fmt.Sprintf(`limits:
-      template: {per_day: %[1]d, per_second: %[2]d}
+      template: {per_day: %[4]d, per_second: %[2]d}
       custom: {per_day: %[1]d, per_second: %[3]d}
-      subscribe: {per_day: %[1]d, per_second: %[3]d}`, perDay, template, other)
+      subscribe: {per_day: %[1]d, per_second: %[3]d}`, perDay, template, other, r.plan.templatesPerDay())
+	}
+	if r.plan.scarce {
+		yaml += "\n    reserve: {urgent_day: 0}" // or the day would never be used up
 	}
 	if !r.plan.windows {
 		yaml += "\n    window: {unknown: try}"
@@ -230,6 +234,7 @@ func (w *worker) hasEnded() bool {
 
 // kill ends the worker without a word.
 func (w *worker) kill() {
+	w.asked = true
 	_ = w.cmd.Process.Kill() // an error says that it has ended
 	<-w.ended
 }
@@ -278,12 +283,16 @@ func (c *crew) replace(w *worker) error {
 // retire ends a worker as an orchestrator does: SIGTERM, and a while to drain.
 func (c *crew) retire(ctx context.Context, w *worker) error {
 	began := time.Now()
+	w.asked = true
 	if err := w.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		return err
 	}
 	select {
 	case <-w.ended:
 		c.rig.most("drained s", time.Since(began))
+		if code := w.cmd.ProcessState.ExitCode(); code != 0 {
+			c.rig.finding("worker %s ended with %d after SIGTERM", w.name, code)
+		}
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)

@@ -65,6 +65,9 @@ func run(ctx context.Context, f flags, stdout, stderr io.Writer) error {
 	if f.Old == "" && len(f.Only) == 0 && !f.Mutations && f.Subject == hongyan {
 		fmt.Fprintln(stderr, "upgrade is left out: it wants --old PATH, a worker that was built from an earlier version")
 	}
+	if len(f.Only) == 0 && !f.Mutations && f.Subject == hongyan && !mayMount() {
+		fmt.Fprintln(stderr, "postgres-full is left out: only root may mount the small disk that is to be full")
+	}
 	report := &Report{Seed: f.Seed, Subject: f.Subject, Machine: machine(), Commit: commit()}
 	report.Results, err = play(ctx, f, chosen, newProgress(stderr))
 	if f.JSON {

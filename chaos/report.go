@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"maps"
@@ -51,18 +52,20 @@ func (r *rig) result(f *findings) *Result {
 	}
 }
 
-// mutated turns the verdict round where a safety was taken away: what was noticed is as it should be.
-func (r *Result) mutated(without fault.Safety) {
+// mutated turns the verdict round where a safety was taken away: what was noticed is as it should be, if it is the promise
+// that the safety keeps.
+func (r *Result) mutated(without fault.Safety, notice string) {
 	if without == "" {
 		return
 	}
-	r.Figures["noticed"] = len(r.Breaches)
-	if len(r.Breaches) > 0 {
-		r.Figures["first"] = r.Breaches[0]
+	noticed := slices.DeleteFunc(slices.Clone(r.Breaches), func(b string) bool { return !strings.HasPrefix(b, notice) })
+	r.Figures["noticed"] = len(noticed)
+	if len(noticed) > 0 {
+		r.Figures["first"] = noticed[0]
 		r.Breaches = nil
 		return
 	}
-	r.Breaches = []string{fmt.Sprintf("nobody noticed that the workers did without %s", without)}
+	r.Breaches = append([]string{fmt.Sprintf("nobody noticed that the workers did without %s: want a breach of %s", without, cmp.Or(notice, "some promise"))}, r.Breaches...)
 }
 
 func (r *Report) broken() bool {

@@ -163,7 +163,7 @@ func (r *rig) simulate() (err error) {
 		AppID: appID, Secret: secret, AnyOpenID: true, AnyMedia: true, AnyWindow: !r.plan.windows,
 		Templates: templatesOf(r.plan),
 		Limits: map[string]wechattest.Limit{
-			wechattest.PathTemplate: {PerDay: perDay}, wechattest.PathCustom: {PerDay: perDay}, wechattest.PathSubscribe: {PerDay: perDay},
+			wechattest.PathTemplate: {PerDay: r.plan.templatesPerDay()}, wechattest.PathCustom: {PerDay: perDay}, wechattest.PathSubscribe: {PerDay: perDay},
 		},
 	})
 	if err == nil && r.plan.neighbour {
@@ -325,7 +325,7 @@ func (r *rig) settle(ctx context.Context) error {
 func (r *rig) undecided(ctx context.Context) (n int, err error) {
 	query := "SELECT count(*)::int FROM message WHERE state NOT IN ('accepted', 'parked', 'sending')"
 	if r.plan.parked {
-		query = "SELECT count(*)::int FROM message WHERE state NOT IN ('accepted', 'sending')"
+		query = "SELECT count(*)::int FROM message WHERE state NOT IN ('accepted', 'parked', 'sending') OR state = 'parked' AND reason IN ('quota', 'gate')"
 	}
 	if r.plan.failed {
 		query = "SELECT count(*)::int FROM message WHERE state = 'sent'"

@@ -31,6 +31,8 @@ type scenario struct {
 	brief     bool                                 // is part of go test
 	command   bool                                 // uses the command enqueue
 	old       bool                                 // begins with workers of an earlier version, which --old names
+	mounts    bool                                 // mounts a disk of its own
+	notice    string                               // the letter of the promise that must be seen broken without the safety; empty: any
 	tolerated map[int]int64                        // calls over a limit that belong to the scenario, by code
 	after     func(context.Context, *rig) []string // more checks, when all is decided
 }
@@ -59,6 +61,7 @@ type plan struct {
 	clocks    bool          // of three workers one has a clock that is ten minutes ahead, one a clock ten minutes behind
 	many      int           // messages beside the producer's
 	faster    int           // times the usual paces; 0: once
+	scarce    bool          // a day has fewer calls than there are template messages
 	troubles  int           // how often something breaks; 0: for as long as the producer works
 }
 
@@ -85,6 +88,14 @@ func (p plan) with(o plan) plan {
 		p.troubles = o.troubles
 	}
 	return p
+}
+
+// templatesPerDay are the template messages that a day allows: of what the producer has, more than half are some.
+func (p plan) templatesPerDay() int64 {
+	if p.scarce {
+		return int64(p.messages) * 2 / 5
+	}
+	return perDay
 }
 
 // paces are what the account's APIs may be called for in a second.
@@ -114,6 +125,9 @@ func choose(f flags) ([]scenario, error) {
 			if slices.Contains(f.Only, s.name) {
 				return nil, fmt.Errorf("--only %s wants --old PATH, a worker that was built from an earlier version", s.name)
 			}
+			continue
+		}
+		if s.mounts && len(f.Only) == 0 && !mayMount() {
 			continue
 		}
 		if len(f.Only) > 0 && !slices.Contains(f.Only, s.name) || len(f.Only) == 0 && f.Mutations != (s.without != "") || f.Subject == naive && !s.naive {
@@ -168,7 +182,7 @@ func play(ctx context.Context, f flags, chosen []scenario, p *progress) ([]*Resu
 func perform(ctx context.Context, f flags, s scenario, home *home, p *progress) (_ *Result, err error) {
 	began := time.Now()
 	if f.Subject == naive {
-		s.plan.windows = false // it knows none
+		s.plan.windows, s.plan.scarce = false, false // it knows none
 	}
 	r := &rig{scenario: s, plan: s.plan, subject: f.Subject, home: home, progress: p, rand: random(f.Seed, s.name)}
 	defer func() {
@@ -186,7 +200,7 @@ func perform(ctx context.Context, f flags, s scenario, home *home, p *progress) 
 	if err != nil {
 		return nil, err
 	}
-	result.mutated(s.without)
+	result.mutated(s.without, s.notice)
 	result.Took = time.Since(began).Round(time.Second).String()
 	result.Repeat = fmt.Sprintf("make chaos SEED=%d ARGS='--only %s%s'", f.Seed, s.name, map[bool]string{true: " --long"}[f.Long])
 	p.done(result)

@@ -128,6 +128,7 @@ func (r *rig) apiKey(ctx context.Context) (string, error) {
 
 // replaceServer ends a server as an orchestrator does, and starts another at its address.
 func (r *rig) replaceServer(ctx context.Context, s *worker) error {
+	s.asked = true
 	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		return err
 	}

@@ -89,14 +89,22 @@ func (r *rig) compose(n int) message.Message {
 }
 
 // written is to whom the n-th message is an answer: seven go to one user. They are enqueued together, but where clocks
-// are wrong, there to seven users one by one, so that a user is answered by several workers.
+// are wrong, there to seven users one by one, so that a user is answered by several workers; and where Redis is struck to
+// many users, so that whatever moment is forgotten, some have been answered before and will be after it.
 func (r *rig) written(n int) message.OpenID {
 	group := n / 20
-	if r.plan.clocks {
+	switch {
+	case r.plan.clocks:
 		group += n%20 - 11 - group%perWindow
+	case r.plan.scarce:
+		answer := group%atOnce*perWindow + n%20 - 11 // of those to the users of some groups
+		group += answer%atOnce - group%atOnce
 	}
 	return user(20_000_000 + group)
 }
+
+// atOnce is how many users are answered in turn where Redis is struck: 3.7 s of the producer's work.
+const atOnce = 28
 
 // produce enqueues the plan's messages at its pace, each again until it is told that it is accepted.
 func (r *rig) produce(ctx context.Context) error {
@@ -148,6 +156,12 @@ func (r *rig) open20(ctx context.Context, numbers []int) error {
 		switch {
 		case n%20 != 0:
 			continue
+		case r.plan.scarce:
+			for i := 0; n/20%atOnce == 0 && i < atOnce; i++ {
+				if err := r.act(ctx, user(20_000_000+n/20+i), wechattest.Message); err != nil {
+					return err
+				}
+			}
 		case !r.plan.clocks:
 			if err := r.act(ctx, r.written(n), wechattest.Message); err != nil {
 				return err

@@ -101,6 +101,11 @@ func fewRepeated(ctx context.Context, r *rig) (found []string) {
 	if most := calls/10 + int64(sparePerWorker*r.plan.workers); repeated-useful > most {
 		found = append(found, fmt.Sprintf("(e) %d of %d calls were repetitions in vain, want at most %d", repeated-useful, calls, most))
 	}
+	return append(found, r.inBounds()...)
+}
+
+// inBounds says which workers hold more than what they have in hand can be.
+func (r *rig) inBounds() (found []string) {
 	for _, w := range r.crew.alive() {
 		rss, _, err := w.holds()
 		if err != nil {
@@ -112,6 +117,10 @@ func fewRepeated(ctx context.Context, r *rig) (found []string) {
 		}
 	}
 	return found
+}
+
+func noneFailedInBounds(ctx context.Context, r *rig) []string {
+	return append(noneFailed(ctx, r), r.inBounds()...)
 }
 
 // Numbers of the messages that are no producer's.
@@ -434,25 +443,29 @@ func replay(ctx context.Context, r *rig) error {
 		return err
 	}
 	args := []string{"replay", "--status", "failed", "--since", "1h", "--json"}
-	for killed := 0; killed < 3; {
+	for killed := range 3 { // each somewhere in its third of the first three quarters
 		cmd := r.enqueue(ctx, nil, args...)
 		if err := cmd.Start(); err != nil {
 			return err
 		}
-		if err := pause(ctx, r.between(200*time.Millisecond, 900*time.Millisecond)); err != nil {
+		quarter := r.plan.messages / 4
+		at := killed*quarter + 1 + r.rand.IntN(quarter)
+		if err := r.until(ctx, time.Minute, fmt.Sprintf("SELECT count(*) >= %d FROM replay", at)); err != nil {
 			return err
 		}
 		mended := r.broke("kill -9 of a replay", "")
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 		mended()
-		killed++
 	}
 	var done int
 	if err := r.db.QueryRow(ctx, "SELECT count(*)::int FROM replay").Scan(&done); err != nil {
 		return err
 	}
 	r.figure("replayed by those that were killed", done)
+	if done == r.plan.messages {
+		r.finding("the commands that were killed had replayed everything before: the scenario tests nothing")
+	}
 	ends := make(chan error, 2)
 	for range cap(ends) {
 		go func() {

@@ -205,8 +205,30 @@ func (r *rig) enqueue(ctx context.Context, env []string, args ...string) *exec.C
 }
 
 func crashedOften(ctx context.Context, r *rig) []string {
+	found := append(certain(ctx, r), massCounts(ctx, r)...)
 	if got, want := len(r.faults), len(pointKinds)*(len(producerPoints)+len(workerPoints)); got != want {
-		return []string{fmt.Sprintf("%d processes died, want %d", got, want)}
+		found = append(found, fmt.Sprintf("%d processes died, want %d", got, want))
+	}
+	return found
+}
+
+// massCounts says where our count of what users got of mass sends is not WeChat's.
+func massCounts(ctx context.Context, r *rig) []string {
+	var ours, calls int
+	err := r.db.QueryRow(ctx, "SELECT (SELECT coalesce(sum(n), 0)::int FROM mass_user), (SELECT count(*)::int FROM mass_call WHERE state = 'sent')").Scan(&ours, &calls)
+	if err != nil {
+		return []string{err.Error()}
+	}
+	theirs, accepted := 0, 0
+	r.sim.Accepts(0, func(a wechattest.Accept) bool {
+		if a.API == wechattest.PathMassSend {
+			theirs, accepted = theirs+a.Recipients, accepted+1
+		}
+		return true
+	})
+	r.figure("mass sends", accepted)
+	if ours != theirs || calls != accepted || accepted == 0 {
+		return []string{fmt.Sprintf("(e) we count %d mass sends to %d users, and WeChat %d to %d", calls, ours, accepted, theirs)}
 	}
 	return nil
 }

@@ -61,7 +61,7 @@ func killRedis(ctx context.Context, r *rig) error {
 
 // cutRedis takes the last second of writes from Redis' file, as a loss of power does.
 func cutRedis(ctx context.Context, r *rig) error {
-	if err := r.flowing(ctx, 500); err != nil {
+	if err := r.flowing(ctx, 250); err != nil { // some users have been answered, and will be: see written
 		return err
 	}
 	files, err := filepath.Glob(filepath.Join(r.dir, "servers", "redis", "appendonlydir", "*.incr.aof"))
@@ -133,7 +133,7 @@ func loseLeases(ctx context.Context, r *rig) error {
 	if err != nil {
 		return err
 	}
-	defer r.broke("loss of leases", "")()
+	defer r.broke(lossOfLeases, "")()
 	lost := int64(0)
 	for _, key := range keys {
 		n, err := r.rdb.ZCard(ctx, key).Result()
@@ -146,7 +146,52 @@ func loseLeases(ctx context.Context, r *rig) error {
 		}
 	}
 	r.figure("leases lost", lost)
+	if lost == 0 {
+		r.finding("no lease was there to be lost: the scenario tests nothing")
+	}
 	return nil
+}
+
+const (
+	lossOfLeases = "loss of leases"
+	// backWithin is how soon a parcel without a lease has come back and is decided.
+	backWithin = 3 * time.Minute
+)
+
+// cameBack says what came back too late.
+func cameBack(ctx context.Context, r *rig) []string {
+	var last time.Time
+	if err := r.db.QueryRow(ctx, "SELECT max(finished_at) FROM message").Scan(&last); err != nil {
+		return []string{err.Error()}
+	}
+	for _, f := range r.faults {
+		if f.What == lossOfLeases {
+			took := last.Sub(f.From)
+			r.figure("all decided s", took)
+			if took > backWithin {
+				return []string{fmt.Sprintf("(a) the last message was decided %v after the leases were lost, want within %v", took.Round(time.Second), backWithin)}
+			}
+		}
+	}
+	return nil
+}
+
+// spentDay: the day was used to its end (that it was not overrun the simulator tells), and windows were asked for.
+func spentDay(ctx context.Context, r *rig) (found []string) {
+	calls := r.sim.Account(appID).Calls(wechattest.PathTemplate)
+	r.figure("templates accepted", calls.Accepted)
+	if allowed := r.plan.templatesPerDay(); calls.Accepted < allowed*9/10 {
+		found = append(found, fmt.Sprintf("(e) %d template messages were accepted; the day allowed %d", calls.Accepted, allowed))
+	}
+	var used int
+	if err := r.db.QueryRow(ctx, "SELECT count(*)::int FROM message WHERE reason = 'window_used'").Scan(&used); err != nil {
+		return append(found, err.Error())
+	}
+	r.figure("windows used up", used)
+	if used == 0 {
+		found = append(found, "no user's window was used up: the scenario tests nothing")
+	}
+	return found
 }
 
 func killPostgres(ctx context.Context, r *rig) error {
@@ -170,12 +215,25 @@ func killPostgres(ctx context.Context, r *rig) error {
 
 const outage = "outage of Postgres"
 
+// Messages that are handed over while Postgres is away.
+const (
+	firstWhileAway = 40_000_000
+	whileAway      = 400
+)
+
 func stopPostgres(ctx context.Context, r *rig) error {
 	if err := r.flowing(ctx, 500); err != nil {
 		return err
 	}
 	mended := r.broke(outage, "")
 	if err := r.stack.Postgres().Kill(); err != nil {
+		return err
+	}
+	numbers := make([]int, whileAway)
+	for i := range numbers {
+		numbers[i] = firstWhileAway + i
+	}
+	if err := r.offer(ctx, r.handsOver, numbers); err != nil { // through Redis alone: workers have what they may not send
 		return err
 	}
 	if err := pause(ctx, r.plan.outage); err != nil {
@@ -316,7 +374,7 @@ func (r *rig) takeSessions(ctx context.Context) error {
 
 // fillDisk moves the messages to a small disk of their own and fills it.
 func fillDisk(ctx context.Context, r *rig) error {
-	if os.Getuid() != 0 {
+	if !mayMount() {
 		return errors.New("only root may mount the small disk that is to be full; leave this scenario out, or run it as root")
 	}
 	if err := r.flowing(ctx, 500); err != nil {
@@ -346,6 +404,19 @@ func fillDisk(ctx context.Context, r *rig) error {
 		return err
 	}
 	return r.again(ctx, "dispatch again", mended)
+}
+
+// mayMount says whether this process may mount such a disk.
+func mayMount() bool {
+	dir, err := os.MkdirTemp("", "hongyan-disk-")
+	if err != nil {
+		return false
+	}
+	defer os.Remove(dir)
+	if syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=1m") != nil {
+		return false
+	}
+	return syscall.Unmount(dir, 0) == nil
 }
 
 // mountDisk mounts a disk of 48 MiB, in memory, for Postgres' user.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/hongyan-dispatch/hongyan/internal/fault"
+	"github.com/hongyan-dispatch/hongyan/message"
 )
 
 // producing says whether the producer has more to enqueue.
@@ -54,10 +55,22 @@ func stopWorker(ctx context.Context, r *rig) error {
 	return w.cmd.Process.Signal(syscall.SIGCONT)
 }
 
-// poison lets workers die at their first claim, until one message has cost three.
+// poison lets workers die at their first claim of a template message, until the one that there is has cost three. Others
+// of another kind go beside it.
 func poison(ctx context.Context, r *rig) error {
-	r.crew.env = []string{"HONGYAN_FAULT_AT=" + string(fault.Claimed)}
+	r.crew.env = []string{"HONGYAN_FAULT_AT=" + string(fault.Claimed) + "/template"}
+	const first = 60_000_000
+	next := first
 	for range 3 {
+		var beside []int
+		for ; len(beside) < r.plan.many/4; next++ {
+			if r.compose(next).Kind == message.Custom {
+				beside = append(beside, next)
+			}
+		}
+		if err := r.offer(ctx, r.producer, beside); err != nil {
+			return err
+		}
 		if err := r.dieOnce(ctx, 90*time.Second); err != nil {
 			return err
 		}
@@ -93,9 +106,32 @@ func diedOfPoison(ctx context.Context, r *rig) []string {
 	if err := r.db.QueryRow(ctx, "SELECT count(*)::int FROM message WHERE state = 'dead' AND reason = 'poison'").Scan(&n); err != nil {
 		return []string{err.Error()}
 	}
+	var found []string
 	if n != 1 {
-		return []string{fmt.Sprintf("(a) %d messages are dead: poison, want the one that killed three workers", n)}
+		found = append(found, fmt.Sprintf("(a) %d messages are dead: poison, want the one that killed three workers", n))
 	}
+	var sent, others int
+	err := r.db.QueryRow(ctx, `
+		SELECT count(*) FILTER (WHERE state = 'sent')::int, count(*) FILTER (WHERE state NOT IN ('sent', 'unknown'))::int
+		FROM message WHERE kind <> 'template'`).Scan(&sent, &others)
+	if err != nil {
+		return append(found, err.Error())
+	}
+	r.figure("sent beside", sent)
+	if others > 0 || sent == 0 { // what a worker had in hand when it died is unknown
+		found = append(found, fmt.Sprintf("(a) beside the poison %d messages are sent, and %d neither sent nor unknown", sent, others))
+	}
+	return found
+}
+
+// lateResults counts what a worker had to say that had counted as dead: it stands in the timeline, and decides nothing that
+// was decided.
+func lateResults(ctx context.Context, r *rig) []string {
+	var n int
+	if err := r.db.QueryRow(ctx, "SELECT count(*)::int FROM event WHERE note LIKE 'late result%'").Scan(&n); err != nil {
+		return []string{err.Error()}
+	}
+	r.figure("late results", n)
 	return nil
 }
 

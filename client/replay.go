@@ -112,6 +112,8 @@ func (r Replay) check() error {
 		add("status", "want at least one of failed, skipped, expired, cancelled, dead, unknown", "none")
 	case r.Since.IsZero():
 		add("since", "want the time from which on messages were accepted", "none")
+	case !r.Until.IsZero() && !r.Until.After(r.Since):
+		add("until", "want a time after since", r.Until.Format(time.RFC3339))
 	}
 	for _, s := range r.Statuses {
 		if !slices.Contains(replayable, s) {

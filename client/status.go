@@ -29,7 +29,7 @@ type Status struct {
 	MsgID    int64     // WeChat's msgid, or msg_id of a mass send; 0 if none
 	Due      time.Time // parked until then; zero otherwise
 	Finished time.Time // zero: not yet
-	Timeline []Step    // oldest first; a plain accepted → sent leaves none
+	Timeline []Step    // its whole way: accepted first, WeChat's receipts (delivered, undelivered) last
 }
 
 // A Step is one step of a message's way.
@@ -52,8 +52,9 @@ func (c *Client) Status(ctx context.Context, id message.ID) (Status, error) {
 	if err != nil {
 		return Status{}, ledgerError(err)
 	}
-	steps := make([]Step, len(s.Timeline))
-	for i, e := range s.Timeline {
+	way := s.Way()
+	steps := make([]Step, len(way))
+	for i, e := range way {
 		steps[i] = Step{At: e.At, Status: e.State, Reason: e.Reason, ErrCode: e.ErrCode, ErrMsg: e.ErrMsg, RID: e.RID, Note: e.Note}
 	}
 	return Status{

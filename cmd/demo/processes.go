@@ -32,7 +32,11 @@ func (s *servers) startWorker(ctx context.Context) (err error) {
 // startServer starts a server and returns when it takes callbacks.
 func (s *servers) startServer(ctx context.Context) (err error) {
 	s.server, err = s.startProcess(ctx, "server", func(ctx context.Context, log *slog.Logger, ready func()) error {
-		return app.Serve(ctx, s.config, app.ServeOptions{Log: log, Listener: s.door, Ready: func(string) { ready() }})
+		metrics := telemetry.NewServerMetrics("demo")
+		return app.Serve(ctx, s.config, app.ServeOptions{
+			Log: log, Listener: s.door, Ready: func(string) { ready() }, Metrics: metrics.Handler(), Stores: &metrics.Stores,
+			Observe: metrics.Answered, Forwarded: metrics.Forwarded, Requested: metrics.Requested,
+		})
 	})
 	return err
 }

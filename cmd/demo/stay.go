@@ -27,8 +27,9 @@ Everything stays up until Ctrl-C; from here on every openid follows both account
   go run ./cmd/enqueue campaign status %[9]s --config %[4]s
   go run ./cmd/enqueue campaign export %[9]s outcomes.csv --config %[4]s
   go run ./cmd/enqueue campaign create examples/campaign.yaml --config %[4]s   # and on with docs/campaigns.md
-  go run ./cmd/server key create me --scope 'shop:*:enqueue' --scope 'shop:*:read' --config %[4]s
-  curl -H "Authorization: Bearer KEY" %[10]s/v1/messages/%[5]s   # the HTTP API; its page: %[10]s/docs
+  export HONGYAN_URL=%[10]s HONGYAN_API_KEY=$(go run ./cmd/server key create me --scope 'shop:*:enqueue' --scope 'shop:*:read' --scope 'shop:*:replay' --config %[4]s)
+  curl -H "Authorization: Bearer $HONGYAN_API_KEY" "$HONGYAN_URL/v1/messages/%[5]s?explain=true"   # and on with docs/api.md; its page: %[10]s/docs
+  curl %[10]s/metrics         # of the server; also /healthz and /readyz
   curl %[6]s/_sim/state      # the simulator's accounts, tokens and counts
   curl %[6]s/_sim/accepts    # every send that it accepted
   curl %[6]s/_sim/pushes     # every callback that it made, and what became of it

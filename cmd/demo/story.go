@@ -53,8 +53,8 @@ func storyOf(r row, status client.Status, a wechattest.Accept) story {
 		{a.At, fmt.Sprintf("(at the simulator) taken as msgid %d, and the connection closed without an answer", a.MsgID)},
 	}
 	for _, e := range status.Timeline {
-		if e.Status == outcome.Sent {
-			continue // told below
+		if e.Status != outcome.Parked {
+			continue // told above and below
 		}
 		text := string(e.Status)
 		for _, more := range []string{string(e.Reason), e.ErrMsg, e.Note} {

@@ -107,7 +107,7 @@ func (c *gateCloseCommand) Run(ctx context.Context, s *session) error {
 	}
 	defer store.Close()
 	err = store.CloseGate(ctx, postgres.Gate{
-		Account: name, API: api, State: postgres.GateClosed, Reason: "operator", Detail: c.Reason, Until: ends,
+		Account: name, API: api, State: postgres.GateClosed, Reason: postgres.ByOperator, Detail: c.Reason, Until: ends,
 	})
 	if err != nil {
 		return err

@@ -167,7 +167,7 @@ func quotaTable(s *session, views []quotaView) error {
 		}
 		o := v.Ours
 		waits, done := v.Forecast.row()
-		_, _ = fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%d\t%.3g\t%s\t%v\t%s\t\n", v.Account, report.APIName(v.API), o.Used, o.Leased, o.Left, o.Limit, o.Pace, theirs, waits, done)
+		_, _ = fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%d\t%s\t%s\t%v\t%s\t\n", v.Account, report.APIName(v.API), o.Used, o.Leased, o.Left, o.Limit, report.Rate(o.Pace), theirs, waits, done)
 	}
 	return w.Flush()
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/hongyan-dispatch/hongyan/internal/postgres"
 	"github.com/hongyan-dispatch/hongyan/internal/report"
 	"github.com/hongyan-dispatch/hongyan/message"
+	"github.com/hongyan-dispatch/hongyan/outcome"
 )
 
 type statusCommand struct {
@@ -74,6 +75,10 @@ func messageTable(s *session, v report.Message) error {
 		row("receipt", v.Receipt)
 	}
 	for _, step := range v.Timeline {
+		plain := step.ErrMsg+step.Note == "" && (step.Status == outcome.Accepted || step.Status == outcome.Sent)
+		if plain || step.Status == postgres.Delivered || step.Status == postgres.Undelivered {
+			continue // said above
+		}
 		line := fmt.Sprintf("%s %s %s", step.Status, step.Reason, step.ErrMsg)
 		if step.ErrCode != 0 {
 			line += fmt.Sprintf(" (%d)", step.ErrCode)

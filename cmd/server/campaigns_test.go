@@ -217,6 +217,8 @@ func TestBadCampaignsAreRefusedWhole(t *testing.T) {
 		"an unknown key":     {key, yamlType, saleCampaign + "colour: red\n", 400, "colour", "(line 5)"},
 		"a wrong number":     {key, jsonType, strings.Replace(customCampaign, `"kind"`, `"pace":{"per_second":"fast"},"kind"`, 1), 400, "pace.per_second", ""},
 		"an unknown kind":    {key, jsonType, strings.Replace(customCampaign, `"kind":"custom"`, `"kind":"telegram"`, 1), 400, "kind", ""},
+		"invalid UTF-8":      {key, jsonType, strings.Replace(customCampaign, "您", "\xff", 1), 400, "custom.text.content", "UTF-8"},
+		"a number as a name": {key, jsonType, strings.Replace(customCampaign, `"name":"greeting"`, `"name":7`, 1), 400, "name", "want a string"},
 		"two mistakes":       {key, yamlType, "name: x\nkind: template\npace: {per_second: -1}\n", 400, "template", "required"},
 		"over 1 MiB":         {key, jsonType, `{"name":"` + strings.Repeat("x", 1<<20) + `"}`, 413, "", ""},
 		"another type":       {key, csvType, saleCampaign, 415, "", ""},
@@ -336,24 +338,31 @@ postgres: {url: %q}
 server: {listen: "127.0.0.1:0"}
 worker: {senders: 16}
 accounts:
-  - {name: shop, appid: wx00000000000000f1, secret: canary-secret-of-the-shop-0000001, type: service, base_url: %q}
+  - name: shop
+    appid: wx00000000000000f1
+    secret: canary-secret-of-the-shop-0000001
+    type: service
+    base_url: %q
+    callback: {token: a-token-of-the-simulator, aes_key: abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG}
 `
 
-// startSimulated starts a server, a worker and a simulated WeChat.
+// startSimulated starts a server, a worker and a simulated WeChat, which calls the server back. It has templates of the demo.
 func startSimulated(t *testing.T) *house {
 	t.Helper()
 	sim := wechattest.New(wechattest.Options{})
 	web := httptest.NewServer(sim)
 	t.Cleanup(func() { sim.Close(); web.Close() })
+	redis, database := devstack.Redis(t), devstack.Postgres(t, postgres.Migrate)
+	h := startConfigured(t, redis, database, fmt.Sprintf(simulated, redis, database, web.URL))
 	sim.MustAddAccount(wechattest.Settings{
 		AppID: "wx00000000000000f1", Secret: "canary-secret-of-the-shop-0000001", AnyOpenID: true, AnyMedia: true, AnyWindow: true,
 		Templates: []wechattest.Template{
 			{ID: "order_paid", Title: "订单", Content: "商品：{{thing2.DATA}}", Keys: []string{"thing2"}},
+			{ID: "delivery", Title: "物流", Keys: []string{"character_string1", "thing2", "phrase3"}},
 			{ID: "campaign", Title: "活动", Content: "主题：{{thing1.DATA}}\n说明：{{thing2.DATA}}\n截止：{{time3.DATA}}", Keys: []string{"thing1", "thing2", "time3"}},
 		},
+		Callback: &wechattest.Callback{URL: h.url + "/wechat/shop", Token: "a-token-of-the-simulator", AESKey: "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG"},
 	})
-	redis, database := devstack.Redis(t), devstack.Postgres(t, postgres.Migrate)
-	h := startConfigured(t, redis, database, fmt.Sprintf(simulated, redis, database, web.URL))
 	c, err := config.Load(h.file, os.LookupEnv, config.NeedRedis, config.NeedPostgres, config.NeedAccounts)
 	if err != nil {
 		t.Fatal(err)

@@ -64,6 +64,12 @@ func (b badInput) Unwrap() error { return b.error }
 
 func refuse(format string, args ...any) error { return badInput{fmt.Errorf(format, args...)} }
 
+// Bounds of a key's rate.
+const (
+	minPerSecond = 0.01
+	maxPerSecond = 1e6
+)
+
 var keyName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
 // Run makes the key.
@@ -71,10 +77,10 @@ func (c *keyCreateCommand) Run(ctx context.Context, i invocation) error {
 	if !keyName.MatchString(c.Name) {
 		return refuse("NAME: %q: want 1 to 64 of letters, digits, dot, dash and _, a letter or digit first", c.Name)
 	}
-	if c.PerSecond < 0 {
-		return refuse("--per-second: want 0 or more, got %v", c.PerSecond)
+	if c.PerSecond != 0 && !(c.PerSecond >= minPerSecond && c.PerSecond <= maxPerSecond) { // NaN is neither
+		return refuse("--per-second: want %v to %.0f, or 0 for any number, got %v", minPerSecond, maxPerSecond, c.PerSecond)
 	}
-	cfg, store, err := i.ledger(ctx)
+	cfg, store, now, err := i.ledger(ctx)
 	if err != nil {
 		return err
 	}
@@ -84,7 +90,6 @@ func (c *keyCreateCommand) Run(ctx context.Context, i invocation) error {
 		return err
 	}
 	id, text, hash := api.NewKey()
-	now := time.Now()
 	k := postgres.APIKey{ID: id, Name: c.Name, Hash: hash[:], Scopes: scopes, PerSecond: c.PerSecond, Created: now}
 	if c.Expires > 0 {
 		k.Expires = now.Add(time.Duration(c.Expires))
@@ -132,21 +137,26 @@ func byHand(action, id, detail string, now time.Time) postgres.AuditEntry {
 	return postgres.AuditEntry{At: now, Name: os.Getenv("USER"), Action: action, Target: id, Detail: detail}
 }
 
-// ledger opens the ledger of the configuration.
-func (i invocation) ledger(ctx context.Context) (*config.Config, *postgres.Store, error) {
+// ledger opens the ledger of the configuration, and tells its time: by that servers see whether a key is over.
+func (i invocation) ledger(ctx context.Context) (_ *config.Config, _ *postgres.Store, now time.Time, err error) {
 	cfg, err := config.Load(i.path, os.LookupEnv, config.NeedPostgres)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, now, err
 	}
 	store, err := postgres.Open(ctx, cfg.Postgres.URL.Reveal(), postgres.Options{Name: "hongyan-server-key", MaxConns: 2})
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, now, err
 	}
-	if err := store.Migrated(ctx); err != nil {
+	if err = store.Migrated(ctx); err != nil {
+		err = fmt.Errorf("%w: run worker migrate first", err)
+	} else {
+		now, err = store.Now(ctx)
+	}
+	if err != nil {
 		store.Close()
-		return nil, nil, fmt.Errorf("%w: run worker migrate first", err)
+		return nil, nil, now, err
 	}
-	return cfg, store, nil
+	return cfg, store, now, nil
 }
 
 func (i invocation) printJSON(v any) error {
@@ -184,7 +194,7 @@ type keyListCommand struct{}
 
 // Run lists the keys.
 func (*keyListCommand) Run(ctx context.Context, i invocation) error {
-	_, store, err := i.ledger(ctx)
+	_, store, now, err := i.ledger(ctx)
 	if err != nil {
 		return err
 	}
@@ -193,7 +203,7 @@ func (*keyListCommand) Run(ctx context.Context, i invocation) error {
 	if err != nil {
 		return err
 	}
-	views, now := []keyView{}, time.Now()
+	views := []keyView{}
 	for _, k := range keys {
 		views = append(views, viewOf(k, now))
 	}
@@ -221,12 +231,12 @@ type keyRevokeCommand struct {
 
 // Run ends the key.
 func (c *keyRevokeCommand) Run(ctx context.Context, i invocation) error {
-	_, store, err := i.ledger(ctx)
+	_, store, now, err := i.ledger(ctx)
 	if err != nil {
 		return err
 	}
 	defer store.Close()
-	known, lived, err := store.RevokeAPIKey(ctx, c.ID, byHand("key revoke", c.ID, "", time.Now()))
+	known, lived, err := store.RevokeAPIKey(ctx, c.ID, byHand("key revoke", c.ID, "", now))
 	switch {
 	case err != nil:
 		return err

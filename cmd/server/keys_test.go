@@ -28,7 +28,7 @@ func TestKeys(t *testing.T) {
 	lasting := h.key("crm", "shop:*:enqueue")
 	h.key("crm", "shop:*:enqueue") // the other one, while it is changed
 	h.command(exitBadInput, "key", "create", "crm", "--scope", "shop:*:enqueue", "--config", h.file)
-	if text := h.command(exitDone, "key", "list", "--config", h.file); strings.Count(text, "live") != 2 || strings.Contains(text, lasting) || strings.Contains(text, strings.Split(lasting, "_")[2]) {
+	if text := h.command(exitDone, "key", "list", "--config", h.file); strings.Count(text, "live") != 2 || strings.Contains(text, lasting) || strings.Contains(text, strings.SplitN(lasting, "_", 3)[2]) {
 		t.Errorf("list:\n%s", text)
 	}
 	h.command(exitDone, "key", "revoke", strings.Split(lasting, "_")[1], "--config", h.file)
@@ -43,6 +43,10 @@ func TestKeys(t *testing.T) {
 		{"key", "create", "crm", "--scope", "shop:letter:read"},
 		{"key", "create", "crm", "--scope", "strange:*:read"},
 		{"key", "create", "crm", "--scope", "shop:*:read", "--expires", "-3d"},
+		{"key", "create", "crm", "--scope", "shop:*:read", "--per-second=-1"},
+		{"key", "create", "crm", "--scope", "shop:*:read", "--per-second", "NaN"},
+		{"key", "create", "crm", "--scope", "shop:*:read", "--per-second", "Inf"},
+		{"key", "create", "crm", "--scope", "shop:*:read", "--per-second", "1e-300"},
 		{"key", "revoke", "strange"},
 	} {
 		h.command(exitBadInput, append(bad, "--config", h.file)...)
@@ -53,7 +57,7 @@ func TestKeys(t *testing.T) {
 			t.Errorf("%q: %d", stranger, status)
 		}
 	}
-	if log := h.stderr.String(); strings.Contains(log, strings.Split(lasting, "_")[2]) {
+	if log := h.stderr.String(); strings.Contains(log, strings.SplitN(lasting, "_", 3)[2]) {
 		t.Error("the log tells a key")
 	}
 }

@@ -77,6 +77,126 @@ func TestBadMessagesAreRefusedWhole(t *testing.T) {
 	}
 }
 
+// Whatever takes a small object takes it as strictly as a message, and does nothing of what it refuses.
+func TestBadObjectsAreRefused(t *testing.T) {
+	h := startAPI(t)
+	key := h.key("all", "*:*:*")
+	var campaign struct{ ID string }
+	h.want(201, key, "POST", "/v1/campaigns", customCampaign, &campaign)
+	var asked struct {
+		ID string `json:"approval_id"`
+	}
+	h.want(202, key, "POST", "/v1/messages", massAll, &asked)
+	for path, field := range map[string]string{ // of a string, but for the list of the last two
+		"/v1/accounts/shop/gates/custom/close":           "reason",
+		"/v1/approvals/" + asked.ID + "/refuse":          "note",
+		"/v1/campaigns/" + campaign.ID + "/pause":        "reason",
+		"/v1/campaigns/" + campaign.ID + "/cancel":       "reason",
+		"/v1/campaigns/" + campaign.ID + "/retry-failed": "reasons",
+		"/v1/campaigns/" + campaign.ID + "/check":        "test_to",
+		"/v1/replay": "statuses",
+	} {
+		value := `"x"`
+		if strings.HasSuffix(field, "s") || field == "test_to" {
+			value = `["x"]`
+		}
+		for name, c := range map[string]struct{ body, path, rule string }{
+			"no JSON":                  {"hello", "", "malformed JSON at byte 1"},
+			"a body cut in the middle": {`{"` + field + `":`, "", "malformed JSON"},
+			"something behind it":      {`{"` + field + `":` + value + `}x`, "", "malformed JSON"},
+			"no object":                {`[]`, "", "want an object"},
+			"nothing":                  {`null`, "", "want an object"},
+			"an unknown field":         {`{"colour":"red"}`, "colour", "unknown field; want "},
+			"another case":             {`{"` + strings.ToUpper(field) + `":` + value + `}`, strings.ToUpper(field), "unknown field"},
+			"a key twice":              {`{"` + field + `":` + value + `,"` + field + `":` + value + `}`, field, "duplicate key"},
+			"a wrong type":             {`{"` + field + `":7}`, field, "want a "},
+			"null":                     {`{"` + field + `":null}`, field, "want a "},
+			"invalid UTF-8":            {`{"` + field + `":` + strings.Replace(value, "x", "\xff", 1) + `}`, field, "UTF-8"},
+			"half a character":         {`{"` + field + `":` + strings.Replace(value, "x", `\ud800`, 1) + `}`, field, "surrogate"},
+			"a character of none":      {`{"` + field + `":` + strings.Replace(value, "x", `\u0000`, 1) + `}`, field, "U+0000"},
+		} {
+			status, _, text := h.do(key, "POST", path, jsonType, c.body)
+			var p problemAnswer
+			if err := json.Unmarshal([]byte(text), &p); err != nil || status != 400 || len(p.Errors) == 0 {
+				t.Errorf("%s, %s: %d %s", path, name, status, text)
+				continue
+			}
+			if got, _, _ := strings.Cut(p.Errors[len(p.Errors)-1].Path, "["); got != c.path || !strings.Contains(p.Errors[len(p.Errors)-1].Rule, c.rule) {
+				t.Errorf("%s, %s: %s, want %s: %s", path, name, text, c.path, c.rule)
+			}
+		}
+	}
+	for name, c := range map[string]struct {
+		body, path, rule string
+	}{
+		"a time that is none":     {`{"until":"tomorrow"}`, "until", "RFC 3339"},
+		"a number for a time":     {`{"until":1764550000}`, "until", "want a string"},
+		"a time long ago":         {`{"until":"1970-01-01T00:00:00Z"}`, "until", "in the future"},
+		"a time of no year":       {`{"until":"0001-01-01T00:00:00Z"}`, "until", "RFC 3339"},
+		"a time that never comes": {`{"until":"9999-12-31T23:59:59Z"}`, "until", "before the year 9999"},
+	} {
+		var p problemAnswer
+		h.want(400, key, "POST", "/v1/accounts/shop/gates/custom/close", c.body, &p)
+		if len(p.Errors) != 1 || p.Errors[0].Path != c.path || !strings.Contains(p.Errors[0].Rule, c.rule) {
+			t.Errorf("%s: %+v", name, p)
+		}
+	}
+	if n := h.number("SELECT count(*)::int FROM gate WHERE state <> 'open'"); n != 0 {
+		t.Errorf("%d gates are shut", n)
+	}
+	if n := h.number("SELECT count(*)::int FROM api_audit WHERE action NOT IN ('key create', 'campaign create', 'ask approval')"); n != 0 {
+		t.Errorf("%d doings are in the audit log", n)
+	}
+}
+
+// What is wrong with a query, a header or a method is said, too.
+func TestBadRequestsAreToldWhatIsWrong(t *testing.T) {
+	h := startAPI(t)
+	key := h.key("all", "*:*:*")
+	for name, c := range map[string]struct {
+		method, path, kind, body string
+		headers                  []string
+		status                   int
+		want                     string
+	}{
+		"a semicolon":         {"GET", "/v1/messages?account=shop&key=a;b", "", "", nil, 400, "the query cannot be read"},
+		"a key of no text":    {"GET", "/v1/messages?account=shop&key=%FF", "", "", nil, 400, "key: want text in UTF-8"},
+		"a name with a null":  {"GET", "/v1/campaigns?name=%00", "", "", nil, 400, "name: want text in UTF-8"},
+		"a name of no text":   {"GET", "/v1/campaigns?name=%FF", "", "", nil, 400, "name: want text in UTF-8"},
+		"lines packed by br":  {"POST", "/v1/messages", linesType, "{}", []string{"Content-Encoding", "br"}, 415, "gzip"},
+		"events packed by br": {"POST", "/v1/events", linesType, "{}", []string{"Content-Encoding", "br"}, 415, "gzip"},
+		"two of them":         {"POST", "/v1/messages", linesType, "{}", []string{"Content-Encoding", "gzip, gzip"}, 415, "gzip"},
+		"a packed message":    {"POST", "/v1/messages", jsonType, "{}", []string{"Content-Encoding", "gzip"}, 415, "JSON Lines may be packed"},
+		"a wrong method":      {"DELETE", "/v1/messages", "", "", nil, 405, "use GET or HEAD or POST"},
+		"another one":         {"GET", "/v1/replay", "", "", nil, 405, "use POST"},
+		"until before since":  {"POST", "/v1/replay", jsonType, `{"statuses":["failed"],"since":"2026-11-28T00:00:00Z","until":"2026-11-27T00:00:00Z"}`, nil, 400, "until: want a time after since"},
+	} {
+		status, header, text := h.do(key, c.method, c.path, c.kind, c.body, c.headers...)
+		if status != c.status || !strings.Contains(text, c.want) || header.Get("Content-Type") != "application/problem+json" {
+			t.Errorf("%s: %d %s, want %d %s", name, status, text, c.status, c.want)
+		}
+		if want := map[string]string{"/v1/messages": "GET, HEAD, POST", "/v1/replay": "POST"}[c.path]; status == 405 && header.Get("Allow") != want {
+			t.Errorf("%s: Allow is %q, want %q", name, header.Get("Allow"), want)
+		}
+	}
+	r, err := http.NewRequestWithContext(t.Context(), "POST", h.url+"/v1/messages", strings.NewReader(posted("news", "oA", "")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header = http.Header{"Authorization": {"Bearer " + key}, "Content-Type": {jsonType}, "Idempotency-Key": {"one", "two"}}
+	res, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if text, _ := io.ReadAll(res.Body); res.StatusCode != 400 || !bytes.Contains(text, []byte("more than once")) {
+		t.Errorf("two keys in the header: %d %s", res.StatusCode, text)
+	}
+	if n := h.number("SELECT count(*)::int FROM message"); n != 0 {
+		t.Errorf("%d messages were accepted", n)
+	}
+}
+
 // A body whose connection ends before it: nothing of it is accepted.
 func TestABodyThatBreaksOff(t *testing.T) {
 	h := startAPI(t)

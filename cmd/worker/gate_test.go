@@ -178,5 +178,13 @@ func TestQuotaRefused(t *testing.T) {
 		if early := f.number("SELECT count(*)::int FROM parked WHERE due_at <= $1", midnight); early > 0 {
 			t.Errorf("%d of the parked are due before midnight", early)
 		}
+
+		f.exec("UPDATE gate SET state = 'open', until = 'epoch'") // by hand, in error: our own count knows, too
+		f.everyPodKnows()
+		f.enqueue(template("shop", 70))
+		f.await(30*time.Second, map[string]int{"sent": 1, "parked quota": 2, "parked gate": 60}, "true")
+		if got := f.wechat("shop").Calls("template/send").Arrived; got != calls {
+			t.Errorf("%d calls arrived after the gate was opened by hand", got-calls)
+		}
 	})
 }

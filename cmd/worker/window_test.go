@@ -8,6 +8,7 @@ import (
 
 	"github.com/hongyan-dispatch/hongyan/client"
 	"github.com/hongyan-dispatch/hongyan/internal/wechattest"
+	"github.com/hongyan-dispatch/hongyan/internal/window"
 	"github.com/hongyan-dispatch/hongyan/message"
 )
 
@@ -62,10 +63,14 @@ func TestWindow(t *testing.T) {
 		a.wechat.AnyWindow = false
 		f := newFleet(t, a)
 		f.start(2)
+		told := client.Event{Account: "shop", OpenID: user(1), Type: client.Messaged, At: time.Now().Truncate(time.Second)}
 		f.acts("shop", client.Messaged, user(1)) // allows 5
 		f.enqueue(custom("shop", 1), custom("shop", 1), custom("shop", 1))
 		f.await(30*time.Second, map[string]int{"sent": 3}, "true")
 		if err := f.rdb.FlushDB(f.Context()).Err(); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.producer.Event(t.Context(), told); err != nil { // again, as WeChat does: it must not begin the window anew
 			t.Fatal(err)
 		}
 		f.enqueue(custom("shop", 1), custom("shop", 1), custom("shop", 1), custom("shop", 1), custom("shop", 2))
@@ -74,6 +79,55 @@ func TestWindow(t *testing.T) {
 		if n := f.wechat("shop").WindowRefusals(string(user(1))); n != 0 {
 			t.Errorf("WeChat refused %d answers for the window, want none tried", n)
 		}
+	})
+	t.Run("where WeChat knows better one call is made for each action of the user's", func(t *testing.T) {
+		t.Parallel()
+		const n = 10
+		a := shop()
+		a.wechat.AnyWindow = false
+		a.wechat.Window = map[wechattest.Trigger]wechattest.Allowance{wechattest.ByMessage: {Messages: 2, For: time.Hour}} // we count five
+		f := newFleet(t, a)
+		f.start(2)
+		refused := func(code int, want int64) {
+			t.Helper()
+			if got := f.wechat("shop").Calls(wechattest.PathCustom).Refused[code]; got != want {
+				t.Errorf("%d calls were refused with %d, want %d", got, code, want)
+			}
+		}
+		each := func(users, messages int) (list []message.Message) {
+			for u := range users {
+				for range messages {
+					list = append(list, custom("shop", u))
+				}
+			}
+			return list
+		}
+		for u := range n { // of this action WeChat knows nothing
+			e := client.Event{Account: "shop", OpenID: user(u), Type: client.Messaged, At: time.Now().Add(-10 * time.Second).Truncate(time.Second)}
+			if err := f.producer.Event(t.Context(), e); err != nil {
+				t.Fatal(err)
+			}
+		}
+		f.enqueue(each(n, 1)...)
+		f.await(30*time.Second, map[string]int{"failed refused_recipient": n}, "true")
+		f.enqueue(each(n, 4)...)
+		f.await(30*time.Second, map[string]int{"failed refused_recipient": n, "skipped window_closed": 4 * n}, "true")
+		refused(45015, n)
+
+		refusedBy := time.Now() // an action counts as later where it is later by both clocks
+		eventually(t, 30*time.Second, "later", func() bool { return time.Since(refusedBy) > window.Skew+2*time.Second })
+		f.acts("shop", client.Messaged, users(0, n)...)
+		for sent := range 3 {
+			f.enqueue(each(n, 1)...)
+			want := map[string]int{"failed refused_recipient": n + sent/2*n, "skipped window_closed": 4 * n, "sent": min(sent+1, 2) * n}
+			f.await(30*time.Second, want, "true")
+		}
+		f.enqueue(each(n, 4)...)
+		f.await(30*time.Second, map[string]int{
+			"failed refused_recipient": 2 * n, "skipped window_closed": 4 * n, "sent": 2 * n, "skipped window_used": 4 * n,
+		}, "true")
+		refused(45015, n)
+		refused(45047, n)
 	})
 	t.Run("users who did not act get no call, and their fallback once", func(t *testing.T) {
 		t.Parallel()

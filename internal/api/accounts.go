@@ -2,9 +2,7 @@ package api
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
-	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -201,13 +199,8 @@ func (h *Handler) readObject(c *call, limit int64, into any) error {
 	if err != nil || len(bytes.TrimSpace(body)) == 0 {
 		return err
 	}
-	d := json.NewDecoder(bytes.NewReader(body))
-	d.DisallowUnknownFields()
-	if err := d.Decode(into); err != nil {
-		return invalid(message.Invalid{{Rule: strings.TrimPrefix(err.Error(), "json: ")}})
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return invalid(message.Invalid{{Rule: "malformed JSON: something follows the object"}})
+	if err := decodeObject(body, into); err != nil {
+		return refused(err)
 	}
 	return nil
 }

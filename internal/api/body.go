@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -28,10 +29,13 @@ func (c *call) mediaType() (string, error) {
 	switch {
 	case err == nil && given == typeJSON:
 		if coding := c.r.Header.Get("Content-Encoding"); coding != "" && coding != "identity" {
-			return "", unsupported("Content-Encoding "+coding, "send JSON as it is; JSON Lines may be packed with gzip")
+			return "", unsupported("Content-Encoding "+quote(coding), "send JSON as it is; JSON Lines may be packed with gzip")
 		}
 		return typeJSON, nil
 	case err == nil && slices.Contains([]string{typeLines, "application/jsonl", "application/jsonlines"}, given):
+		if coding := c.r.Header.Get("Content-Encoding"); !slices.Contains([]string{"", "identity", "gzip", "x-gzip"}, strings.ToLower(coding)) {
+			return "", unsupported("Content-Encoding "+quote(coding), "pack JSON Lines with gzip, or send them as they are")
+		}
 		return typeLines, nil
 	}
 	return "", unsupported("Content-Type "+quote(c.r.Header.Get("Content-Type")), "send Content-Type: "+typeJSON+", or "+typeLines+" for JSON Lines")

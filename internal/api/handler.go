@@ -8,7 +8,10 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"golang.org/x/sync/semaphore"
 	"golang.org/x/time/rate"
@@ -207,7 +210,29 @@ func (h *Handler) enter(c *call, rt route) error {
 			return err
 		}
 	}
+	if err := c.readable(); err != nil {
+		return err
+	}
 	return rt.serve(c)
+}
+
+// readable says what of the query is no text that a store could look for.
+func (c *call) readable() error {
+	if c.r.URL.RawQuery == "" {
+		return nil
+	}
+	query, err := url.ParseQuery(c.r.URL.RawQuery)
+	if err != nil {
+		return malformed("the query cannot be read: "+err.Error(), "write what is no letter or digit as %XX, a semicolon as %3B")
+	}
+	for name, values := range query {
+		for _, v := range values {
+			if !utf8.ValidString(v) || strings.ContainsRune(v, 0) {
+				return malformed(name+": want text in UTF-8 without the character U+0000", "")
+			}
+		}
+	}
+	return nil
 }
 
 // pay takes n from the key's rate: one for a request, or one for each of its elements, whatever becomes of them.
@@ -297,18 +322,18 @@ func (c *call) address() string {
 
 // lost answers for paths and methods that are none.
 func (h *Handler) lost(w http.ResponseWriter, r *http.Request) {
-	var allowed string
-	for _, method := range []string{http.MethodGet, http.MethodPost} {
+	var allowed []string
+	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost} {
 		other := r.Clone(r.Context())
 		other.Method = method
 		if _, pattern := h.mux.Handler(other); pattern != "/v1/" {
-			allowed = method
+			allowed = append(allowed, method)
 		}
 	}
 	p := notFound("this server has no such path; see /docs")
-	if allowed != "" {
-		w.Header().Set("Allow", allowed)
-		p = trouble(http.StatusMethodNotAllowed, "method", "The path does not know this method", r.Method+" is not for this path", "use "+allowed)
+	if allowed != nil {
+		w.Header().Set("Allow", strings.Join(allowed, ", "))
+		p = trouble(http.StatusMethodNotAllowed, "method", "The path does not know this method", quote(r.Method)+" is not for this path", "use "+strings.Join(allowed, " or "))
 	}
 	p.write(w)
 	h.options.Observe("none", p.Status, 0)

@@ -147,6 +147,8 @@ func few(found message.Invalid) message.Invalid {
 // keyFromHeader takes the message's key from the header, if it is there.
 func (c *call) keyFromHeader(m *message.Message) error {
 	switch key := c.r.Header.Get(headerKey); {
+	case len(c.r.Header.Values(headerKey)) > 1:
+		return malformed(headerKey+" stands there more than once", "give a message one key")
 	case key == "":
 	case m.Key != "" && m.Key != key:
 		return invalid(message.Invalid{{Path: "key", Rule: "differs from the header " + headerKey + "; give one of them"}})

@@ -256,7 +256,7 @@ func halfDone(err error) error {
 
 func (a apiAccounts) CloseGate(ctx context.Context, account, path, reason string, until time.Time) (report.Gate, error) {
 	err := a.Store.CloseGate(ctx, postgres.Gate{
-		Account: account, API: path, State: postgres.GateClosed, Reason: "operator", Detail: reason, Until: until,
+		Account: account, API: path, State: postgres.GateClosed, Reason: postgres.ByOperator, Detail: reason, Until: until,
 	})
 	if err != nil {
 		return report.Gate{}, changed(err)

@@ -27,5 +27,5 @@ func (a apiReplays) Replay(ctx context.Context, r client.Replay) (client.ReplayR
 
 // replayFields are the fields of a request by the flags of enqueue replay, after which the client's findings are named.
 var replayFields = map[string]string{
-	"ids": "ids", "status": "statuses", "reason": "reasons", "account": "accounts", "kind": "kinds", "since": "since", "lane": "lane", "per_second": "per_second",
+	"ids": "ids", "status": "statuses", "reason": "reasons", "account": "accounts", "kind": "kinds", "since": "since", "until": "until", "lane": "lane", "per_second": "per_second",
 }

@@ -184,7 +184,7 @@ func (w *pod) build(ctx context.Context) error {
 		Pipeline: pipeline.New(pipeline.Deps{
 			Recipients: w.refused,
 			Gates:      newGates(w.board, w.accounts, w.tokens, w.quota, w.log),
-			Windows:    windows{window.New(w.shared, w.accounts.windowRules), w.store, w.accounts},
+			Windows:    windows{window.New(w.shared, w.accounts.windowRules).Careful(), w.store, w.accounts},
 			Caps:       caps{w.store, w.accounts},
 			Quota:      quota{w.quota},
 			Tokens:     tokens{w.tokens},

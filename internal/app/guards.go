@@ -107,8 +107,10 @@ func (g *gates) QuotaSpent(ctx context.Context, name, api string, e *wechat.Erro
 	k := ratelimit.Key{App: message.AppID(a.AppID), API: api}
 	g.mu.Lock()
 	if until := g.spent[k]; until.After(now) {
-		g.mu.Unlock()
-		return until
+		if _, shut := g.board.At(name, api); shut { // else somebody has opened it: WeChat is asked again, and it closes again
+			g.mu.Unlock()
+			return until
+		}
 	}
 	if asked, ok := g.asking[k]; ok {
 		g.mu.Unlock()

@@ -39,8 +39,7 @@ func (s gateStore) SetGate(ctx context.Context, g gate.Gate) error {
 }
 
 func (s gateStore) OpenGate(ctx context.Context, account, api string) error {
-	_, err := s.Store.OpenGate(ctx, account, api, time.Time{})
-	return err
+	return s.MendGate(ctx, account, api)
 }
 
 // releaseStore is the parked list as the releaser sees it.

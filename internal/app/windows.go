@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/hongyan-dispatch/hongyan/internal/pipeline"
@@ -10,8 +11,8 @@ import (
 	"github.com/hongyan-dispatch/hongyan/message"
 )
 
-// windows is the window ledger as the pipeline sees it. Where Redis was lost, a user's record is made again from Postgres
-// before the user is refused.
+// windows is the window ledger as the pipeline sees it. Where Redis was lost or has started again, a user's record is made
+// again from Postgres before the user is answered or refused.
 type windows struct {
 	*window.Ledger
 	store    *postgres.Store
@@ -31,19 +32,16 @@ type asks func(ctx context.Context, app message.AppID, user message.OpenID, id m
 
 func (w windows) ask(ctx context.Context, may asks, app message.AppID, user message.OpenID, id message.ID, now time.Time) (pipeline.Window, error) {
 	v, err := may(ctx, app, user, id, now)
+	for tries := 1; err == nil && v.Lost != ""; tries++ {
+		if tries > 2 {
+			return pipeline.WindowClosed, errors.New("redis starts again and again: nobody knows how often the user was answered")
+		}
+		if err = w.restore(ctx, app, user, v.Lost, now); err == nil {
+			v, err = may(ctx, app, user, id, now)
+		}
+	}
 	if err != nil {
 		return pipeline.WindowClosed, err
-	}
-	if v.State != window.Open {
-		whole, err := w.Whole(ctx, app, user, now)
-		if err == nil && !whole {
-			if err = w.restore(ctx, app, user, now); err == nil {
-				v, err = may(ctx, app, user, id, now)
-			}
-		}
-		if err != nil {
-			return pipeline.WindowClosed, err
-		}
 	}
 	switch v.State {
 	case window.Open:
@@ -57,7 +55,7 @@ func (w windows) ask(ctx context.Context, may asks, app message.AppID, user mess
 	}
 }
 
-func (w windows) restore(ctx context.Context, app message.AppID, user message.OpenID, now time.Time) error {
+func (w windows) restore(ctx context.Context, app message.AppID, user message.OpenID, lost string, now time.Time) error {
 	a, ok := w.accounts[string(app)]
 	if !ok {
 		return nil
@@ -94,5 +92,5 @@ func (w windows) restore(ctx context.Context, app message.AppID, user message.Op
 			answers = append(answers, window.Answer(one))
 		}
 	}
-	return w.Restore(ctx, app, user, heard, answers, now)
+	return w.Restore(ctx, app, user, lost, heard, answers, now)
 }

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 
@@ -43,6 +44,9 @@ import (
 func ParseSpec(text []byte) (*Spec, error) {
 	p := &parser{findings: findings{lines: map[string]int{}, given: map[string]bool{}, spoiled: map[string]bool{}}}
 	s := &Spec{Lane: message.Bulk}
+	if p.strict = json.Valid(text); p.strict && !p.readable(text) {
+		return nil, p.err()
+	}
 	root, err := document(text)
 	if err != nil {
 		p.add("", err.Error(), "")
@@ -92,7 +96,24 @@ func yamlOf(text []byte) []byte {
 }
 
 // A parser lays a YAML tree over a spec. It does so by hand, for errors that name paths and remedies.
-type parser struct{ findings }
+type parser struct {
+	findings
+	strict bool // it was JSON, whose strings are no numbers and whose numbers are no strings
+}
+
+// readable says whether the strings of JSON are text: encoding/json mends in silence what is none.
+func (p *parser) readable(text []byte) bool {
+	walkStrings(text, func(s spot) {
+		raw := text[s.from:s.to]
+		switch {
+		case !utf8.Valid(raw):
+			p.spoil(s.path, "a string is not valid UTF-8", "")
+		case strings.ContainsRune(s.text, utf8.RuneError) && !bytes.ContainsRune(raw, utf8.RuneError) && !bytes.Contains(bytes.ToLower(raw), []byte(`\ufffd`)):
+			p.spoil(s.path, "half of a surrogate pair in a string", "")
+		}
+	})
+	return len(p.found) == 0
+}
 
 // A reader reads the value of one key.
 type reader func(n *yaml.Node, path string)
@@ -236,9 +257,27 @@ func (p *parser) scalar(n *yaml.Node, path string) (string, bool) {
 	return n.Value, true
 }
 
+// word is the text of one value that JSON has in quotes; bare is that of one without.
+func (p *parser) word(n *yaml.Node, path string) (string, bool) {
+	s, ok := p.scalar(n, path)
+	if ok && p.strict && target(n).Style&yaml.DoubleQuotedStyle == 0 {
+		p.spoil(path, "want a string", "")
+		return "", false
+	}
+	return s, ok
+}
+
+func (p *parser) bare(n *yaml.Node, path string) (string, bool) {
+	s, ok := p.scalar(n, path)
+	if ok && p.strict && target(n).Style&yaml.DoubleQuotedStyle != 0 {
+		return "", true // which is no number, and neither true nor false
+	}
+	return s, ok
+}
+
 func text[T ~string](p *parser, to *T) reader {
 	return func(n *yaml.Node, path string) {
-		if s, ok := p.scalar(n, path); ok {
+		if s, ok := p.word(n, path); ok {
 			*to = T(s)
 		}
 	}
@@ -253,7 +292,7 @@ func (p *parser) texts(to *[]string) reader {
 		for i, item := range n.Content {
 			at := fmt.Sprintf("%s[%d]", path, i)
 			p.lines[at] = item.Line
-			s, _ := p.scalar(item, at)
+			s, _ := p.word(item, at)
 			*to = append(*to, s)
 		}
 	}
@@ -261,7 +300,7 @@ func (p *parser) texts(to *[]string) reader {
 
 func (p *parser) int(to *int) reader {
 	return func(n *yaml.Node, path string) {
-		s, ok := p.scalar(n, path)
+		s, ok := p.bare(n, path)
 		if !ok {
 			return
 		}
@@ -275,7 +314,7 @@ func (p *parser) int(to *int) reader {
 
 func (p *parser) float(to *float64) reader {
 	return func(n *yaml.Node, path string) {
-		s, ok := p.scalar(n, path)
+		s, ok := p.bare(n, path)
 		if !ok {
 			return
 		}
@@ -289,7 +328,7 @@ func (p *parser) float(to *float64) reader {
 
 func (p *parser) bool(to *bool) reader {
 	return func(n *yaml.Node, path string) {
-		s, ok := p.scalar(n, path)
+		s, ok := p.bare(n, path)
 		if ok && s != "true" && s != "false" {
 			p.spoil(path, "want true or false", "")
 		}
@@ -299,7 +338,7 @@ func (p *parser) bool(to *bool) reader {
 
 func (p *parser) duration(to *time.Duration) reader {
 	return func(n *yaml.Node, path string) {
-		s, ok := p.scalar(n, path)
+		s, ok := p.word(n, path)
 		if !ok {
 			return
 		}
@@ -323,6 +362,6 @@ func (p *parser) labels(n *yaml.Node, path string, to *map[string]string) {
 		if _, twice := (*to)[n.Content[i].Value]; twice {
 			p.add(at, "the key stands here twice", "keep one")
 		}
-		(*to)[n.Content[i].Value], _ = p.scalar(n.Content[i+1], at)
+		(*to)[n.Content[i].Value], _ = p.word(n.Content[i+1], at)
 	}
 }

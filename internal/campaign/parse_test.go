@@ -280,3 +280,35 @@ func FuzzParseSpec(f *testing.F) {
 		s.Calendar.Opens(now)
 	})
 }
+
+// JSON says of its values what they are, and encoding/json takes for text what is none.
+func TestSpecsInJSONAreReadStrictly(t *testing.T) {
+	const least = `{"name":"a","account":"shop","kind":"template","template":{"template_id":"T1","data":{"thing1":{"value":"好"}}}`
+	for text, want := range map[string]string{
+		least + "}": "",
+		least + `,"labels":{"season":"11"},"weight":3}`:          "",
+		least + `,"labels":{"x":"\ufffd \ud83d\ude00"}}`:         "",
+		strings.Replace(least, `"a"`, "1", 1) + "}":              "campaign: line 1: name: want a string",
+		strings.Replace(least, `"a"`, "true", 1) + "}":           "campaign: line 1: name: want a string",
+		least + `,"weight":"3"}`:                                 "campaign: line 1: weight: want a whole number",
+		least + `,"stop_at":"0.5"}`:                              "campaign: line 1: stop_at: want a number",
+		least + `,"dedupe":"true"}`:                              "campaign: line 1: dedupe: want true or false",
+		least + `,"expires_after":24}`:                           "campaign: line 1: expires_after: want a string",
+		least + `,"closed_days":[20270101]}`:                     "campaign: line 1: closed_days[0]: want a string",
+		least + `,"labels":{"season":11}}`:                       "campaign: line 1: labels.season: want a string",
+		strings.Replace(least, "好", "\xff", 1) + "}":             "campaign: template.data.thing1.value: a string is not valid UTF-8",
+		strings.Replace(least, "好", `\ud800`, 1) + "}":           "campaign: template.data.thing1.value: half of a surrogate pair in a string",
+		least + ",\"labels\":{\"\xff\":\"x\"}}":                  "campaign: labels: a string is not valid UTF-8",
+		"name: a\nlabels: {x: \xff}\n":                           "campaign: ",
+		"name: 1\naccount: shop\nkind: template\ntemplate: {}\n": "campaign: 2 mistakes:\n  line 4: template.template_id",
+	} {
+		_, err := ParseSpec([]byte(text))
+		got := ""
+		if err != nil {
+			got = err.Error()
+		}
+		if (want == "") != (err == nil) || !strings.HasPrefix(got, want) {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+}

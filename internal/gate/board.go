@@ -45,6 +45,9 @@ type Gate struct {
 	Probe   message.ID // Broken: the message that may pass
 }
 
+// ByOperator is the reason of a gate that a person closed.
+const ByOperator = "operator"
+
 // Opens is when a message behind the gate is worth another look.
 func (g Gate) Opens(now time.Time) time.Time {
 	if g.State == Closed {
@@ -56,9 +59,9 @@ func (g Gate) Opens(now time.Time) time.Time {
 // Store keeps the gates; all methods may be called concurrently.
 type Store interface {
 	Gates(ctx context.Context) ([]Gate, error) // those that are not open
-	// SetGate writes the gate. It keeps Since where the state does not change, and never replaces a broken
-	// gate by a closed one.
+	// SetGate writes the gate, but where another stands: see Gate.stands. It keeps Since where the state does not change.
 	SetGate(ctx context.Context, g Gate) error
+	// OpenGate opens a gate that is broken, and no other.
 	OpenGate(ctx context.Context, account, api string) error
 	// ClaimProbe answers true to one caller in each ProbeEvery.
 	ClaimProbe(ctx context.Context, account, api string, every time.Duration) (bool, error)
@@ -202,11 +205,11 @@ func (b *Board) set(ctx context.Context, g Gate) (news bool, err error) {
 	}
 	b.note(func(shut map[key]Gate) {
 		before, was := shut[k]
-		news = !was || !before.covers(g)
-		switch {
-		case !news, was && before.State == Broken && g.State == Closed:
+		was = was && (before.State == Broken || clock.Now().Before(before.Until))
+		if news = !was || !before.covers(g) && !before.stands(g); !news {
 			return
-		case was && before.State == g.State:
+		}
+		if was && before.State == g.State {
 			g.Since = before.Since
 		}
 		shut[k] = g
@@ -225,6 +228,19 @@ func (g Gate) covers(next Gate) bool {
 	return g.State == next.State && g.ErrCode == next.ErrCode && !next.Until.After(g.Until)
 }
 
+// stands says whether a gate that is shut like g, now, stays what it is when something else would shut it: a broken one is
+// not made merely closed, of two closings the one that ends later stands, and what a person closed no refusal breaks: a
+// probe would open it.
+func (g Gate) stands(next Gate) bool {
+	switch {
+	case next.State == Closed:
+		return g.State == Broken || g.Until.After(next.Until)
+	case g.State == Closed:
+		return g.Reason == ByOperator
+	}
+	return false
+}
+
 // Passed reports a call that WeChat did not refuse for the account's sake: what was broken is mended.
 func (b *Board) Passed(ctx context.Context, account, api string) error {
 	for _, k := range [...]key{{account, ""}, {account, api}} {
@@ -238,7 +254,7 @@ func (b *Board) Passed(ctx context.Context, account, api string) error {
 	return nil
 }
 
-// Open opens the gate, whatever closed it.
+// Open opens the gate that was broken. One that somebody closed since stays so, and the mirror is told by its next look.
 func (b *Board) Open(ctx context.Context, account, api string) error {
 	if err := b.store.OpenGate(ctx, account, api); err != nil {
 		return fmt.Errorf("open gate of %s %s: %w", account, api, err)

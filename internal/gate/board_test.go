@@ -219,6 +219,52 @@ func TestBoard(t *testing.T) {
 		})
 	})
 
+	t.Run("what a person closed no refusal breaks before its time, and no call opens", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			s := newStore()
+			b := gate.NewBoard(s)
+			byHand := gate.Gate{Account: "shop", API: api, Reason: gate.ByOperator, Until: time.Now().Add(time.Hour)}
+			if err := b.Close(t.Context(), byHand); err != nil {
+				t.Fatal(err)
+			}
+			refused := gate.Gate{Account: "shop", API: api, ErrCode: 48001, Since: time.Now()}
+			if news, err := b.Break(t.Context(), refused); news || err != nil {
+				t.Errorf("broken: %t, %v", news, err)
+			}
+			if err := b.Close(t.Context(), gate.Gate{Account: "shop", API: api, Reason: "pace", ErrCode: 42010, Until: time.Now().Add(time.Minute)}); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(2 * time.Minute)
+			if err := b.Passed(t.Context(), "shop", api); err != nil {
+				t.Fatal(err)
+			}
+			if g, shut := b.At("shop", api); !shut || g.State != gate.Closed || g.Reason != gate.ByOperator || s.writes != 1 {
+				t.Errorf("after %d writes the gate is %+v", s.writes, g)
+			}
+			time.Sleep(time.Hour)
+			refused.Since = time.Now()
+			if news, err := b.Break(t.Context(), refused); !news || err != nil {
+				t.Errorf("after its time it is not broken: %t, %v", news, err)
+			}
+		})
+	})
+
+	t.Run("a gate that is closed again after its time is closed since then", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			b := gate.NewBoard(newStore())
+			for range 2 {
+				now := time.Now()
+				if err := b.Close(t.Context(), gate.Gate{Account: "shop", API: api, Reason: "pace", Since: now, Until: now.Add(time.Minute)}); err != nil {
+					t.Fatal(err)
+				}
+				if g, _ := b.At("shop", api); !g.Since.Equal(now) {
+					t.Errorf("closed since %v, want %v", g.Since, now)
+				}
+				time.Sleep(time.Hour)
+			}
+		})
+	})
+
 	t.Run("a store that is away is an error, not an open gate", func(t *testing.T) {
 		s := newStore()
 		s.err = errors.New("connection refused")

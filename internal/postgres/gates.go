@@ -52,8 +52,12 @@ func (s *Store) Gates(ctx context.Context) ([]Gate, error) {
 	return gates, nil
 }
 
-// CloseGate closes or breaks the gate that g names. A gate that is in that state already keeps its Since, and a
-// closed one its later Until; a broken gate is not made merely closed.
+// ByOperator is the reason of a gate that a person closed.
+const ByOperator = "operator"
+
+// CloseGate closes or breaks the gate that g names. A gate that is in that state already keeps its Since. Of two
+// closings the one that ends later stands, with its reason; a broken gate is not made merely closed; and one that a
+// person closed is not broken before its time: it holds its messages already, and a probe would open it.
 func (s *Store) CloseGate(ctx context.Context, g Gate) error {
 	if g.State != GateClosed && g.State != GateBroken {
 		return fmt.Errorf("close gate: state %q: want closed or broken", g.State)
@@ -71,17 +75,24 @@ func (s *Store) CloseGate(ctx context.Context, g Gate) error {
 		VALUES (@account, @api, @state, @reason, @errcode, @detail, now(), @until, @probe)
 		ON CONFLICT (account, api) DO UPDATE SET state = excluded.state, reason = excluded.reason, errcode = excluded.errcode,
 			detail = excluded.detail, changed_at = now(), probe = excluded.probe,
-			since = CASE WHEN g.state = excluded.state THEN g.since ELSE now() END,
-			until = CASE WHEN g.state = 'closed' AND excluded.state = 'closed' THEN greatest(g.until, excluded.until) ELSE excluded.until END
-		WHERE g.state <> 'broken' OR excluded.state = 'broken'`, pgx.NamedArgs{
+			since = CASE WHEN g.state = excluded.state AND (g.state = 'broken' OR g.until > now()) THEN g.since ELSE now() END,
+			until = excluded.until
+		WHERE CASE g.state
+			WHEN 'broken' THEN excluded.state = 'broken'
+			WHEN 'closed' THEN CASE excluded.state WHEN 'closed' THEN g.until <= excluded.until ELSE g.reason <> @person OR g.until <= now() END
+			ELSE true END`, pgx.NamedArgs{
 		"account": id, "api": g.API, "state": g.State, "reason": clean(g.Reason), "errcode": g.ErrCode, "detail": clean(g.Detail), "until": until,
-		"probe": uuidOrNil(g.Probe),
+		"probe": uuidOrNil(g.Probe), "person": ByOperator,
 	})
 	if err != nil {
 		return fmt.Errorf("close gate: %w", err)
 	}
 	return nil
 }
+
+const sqlOpenGate = `
+	UPDATE gate SET state = 'open', reason = '', errcode = 0, detail = '', since = now(), until = 'epoch', changed_at = now(), probe = NULL
+	WHERE account = $1 AND api = $2`
 
 // OpenGate opens a gate, and says whether it was not open. Where unchangedSince is not zero it opens only a gate
 // that nobody has touched since (its ChangedAt): a probe does not undo a newer refusal.
@@ -93,13 +104,23 @@ func (s *Store) OpenGate(ctx context.Context, account, api string, unchangedSinc
 	if unchangedSince.IsZero() {
 		unchangedSince = time.Unix(0, 0)
 	}
-	tag, err := s.pool.Exec(ctx, `
-		UPDATE gate SET state = 'open', reason = '', errcode = 0, detail = '', since = now(), until = 'epoch', changed_at = now(), probe = NULL
-		WHERE account = $1 AND api = $2 AND state <> 'open' AND ($3::timestamptz = 'epoch' OR changed_at = $3)`, id, api, unchangedSince)
+	tag, err := s.pool.Exec(ctx, sqlOpenGate+` AND state <> 'open' AND ($3::timestamptz = 'epoch' OR changed_at = $3)`, id, api, unchangedSince)
 	if err != nil {
 		return false, fmt.Errorf("open gate: %w", err)
 	}
 	return tag.RowsAffected() > 0, nil
+}
+
+// MendGate opens a gate that is broken, and no other: WeChat accepts the account again.
+func (s *Store) MendGate(ctx context.Context, account, api string) error {
+	id, err := s.accountID(ctx, account)
+	if err == nil {
+		_, err = s.pool.Exec(ctx, sqlOpenGate+` AND state = 'broken'`, id, api)
+	}
+	if err != nil {
+		return fmt.Errorf("mend gate: %w", err)
+	}
+	return nil
 }
 
 // BringForward makes messages due now that wait behind a gate or for a quota, at most limit of them, and says how many

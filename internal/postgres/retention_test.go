@@ -127,6 +127,60 @@ func TestGatesKeepSince(t *testing.T) {
 	}
 }
 
+func TestAGateThatAPersonClosedStaysClosed(t *testing.T) {
+	b := setup(t)
+	gate := Gate{Account: "shop", API: "/cgi-bin/message/template/send"}
+	shut := func(state, reason string, until time.Time) Gate {
+		t.Helper()
+		gate.State, gate.Reason, gate.Until = state, reason, until
+		if err := b.store.CloseGate(b.ctx, gate); err != nil {
+			t.Fatal(err)
+		}
+		gates, err := b.store.Gates(b.ctx)
+		if err != nil || len(gates) != 1 {
+			t.Fatalf("gates %+v, %v, want one", gates, err)
+		}
+		return gates[0]
+	}
+	now := time.Now()
+	first := shut(GateClosed, "wechat_errors", now.Add(-time.Minute)) // over
+	byHand := shut(GateClosed, ByOperator, now.Add(time.Hour))
+	if !byHand.Since.After(first.Since) {
+		t.Errorf("closed since %v, want since now: its last closing was over", byHand.Since)
+	}
+	for what, g := range map[string]Gate{
+		"a refusal":                 shut(GateBroken, "refused_account", time.Time{}),
+		"a rest that is over first": shut(GateClosed, "wechat_errors", now.Add(time.Minute)),
+	} {
+		if g.State != GateClosed || g.Reason != ByOperator || !g.Until.Equal(byHand.Until) || !g.Since.Equal(byHand.Since) {
+			t.Errorf("after %s the gate is %+v", what, g)
+		}
+	}
+	mended := func() string {
+		t.Helper()
+		if err := b.store.MendGate(b.ctx, "shop", gate.API); err != nil {
+			t.Fatal(err)
+		}
+		gates, err := b.store.Gates(b.ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return gates[0].State
+	}
+	if state := mended(); state != GateClosed {
+		t.Errorf("a call that WeChat accepts made the gate %s", state)
+	}
+	if g := shut(GateClosed, "quota", now.Add(2*time.Hour)); g.Reason != "quota" {
+		t.Errorf("a closing that ends later left %+v", g)
+	}
+	if g := shut(GateBroken, "refused_account", time.Time{}); g.State != GateBroken {
+		t.Errorf("the gate is %+v, want it broken", g)
+	}
+	if state := mended(); state != GateOpen {
+		t.Errorf("mended, the gate is %s", state)
+	}
+}
+
 func TestInboundEventsKeepTheLatest(t *testing.T) {
 	b := setup(t)
 	at := time.Now().Truncate(time.Second)

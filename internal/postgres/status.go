@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -57,6 +58,29 @@ type Event struct {
 	ErrMsg  string
 	RID     string
 	Note    string
+}
+
+// What became of a sent message, as WeChat's receipts say: the last steps of its way.
+const (
+	Delivered   outcome.Status = "delivered"
+	Undelivered outcome.Status = "undelivered"
+)
+
+// Way is the whole way of the message, from its acceptance to WeChat's receipts: the timeline, and the steps that leave no
+// event because rows say them. Receipts come last, although WeChat's clock, which counts seconds, may put them earlier.
+func (s Status) Way() []Event {
+	way := append([]Event{{At: s.Message.ID.Time(), State: outcome.Accepted}}, s.Timeline...)
+	if !s.Finished.IsZero() && !slices.ContainsFunc(s.Timeline, func(e Event) bool { return e.State == s.State }) {
+		way = append(way, Event{At: s.Finished, Claim: s.Claim, State: s.State, Reason: s.Reason, ErrCode: s.ErrCode})
+	}
+	for _, r := range s.Receipts {
+		e := Event{At: r.At, State: Undelivered, Note: r.Reason}
+		if r.Delivered {
+			e.State = Delivered
+		}
+		way = append(way, e)
+	}
+	return way
 }
 
 // Status reads one message. The error wraps [ErrNotFound] where there is none.

@@ -127,6 +127,11 @@ func TestExplain(t *testing.T) {
 			state: outcome.Failed, reason: outcome.RefusedRecipient, says: "WeChat answered 43004 require subscribe",
 			is: func(f *facts) { f.status.Timeline = []postgres.Event{{ErrCode: 43004, ErrMsg: "require subscribe"}} },
 		},
+		"in doubt, of a kind that has receipts": {
+			state: outcome.Unknown, reason: outcome.InDoubt, says: "a receipt may still tell",
+			is: func(f *facts) { f.status.Message.Kind = message.Subscribe },
+		},
+		"in doubt, of the kind that has none": {state: outcome.Unknown, reason: outcome.InDoubt, says: "sends no receipt for messages of its kind"},
 		"a duplicate": {
 			state: outcome.Skipped, reason: outcome.Duplicate, says: "enqueue explain " + id.String(),
 			is: func(f *facts) { f.around.KeyHolder = id },

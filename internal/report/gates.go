@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/hongyan-dispatch/hongyan/internal/clock"
@@ -68,17 +67,20 @@ func APIName(path string) string {
 	return path
 }
 
-// ParseAPI reads what APIName writes, or a path.
+// ParseAPI reads what APIName writes, or the path of a kind's call. No gate stands before another.
 func ParseAPI(name string) (string, error) {
 	switch {
 	case name == WholeAccount:
 		return "", nil
-	case slices.Contains(message.Kinds(), message.Kind(name)):
-		return wechat.PathOf(message.Kind(name)), nil
-	case strings.HasPrefix(name, "/cgi-bin/"):
-		return name, nil
+	case name == wechat.PathMassSend: // both calls of mass share a gate
+		return wechat.PathOf(message.Mass), nil
 	}
-	return "", fmt.Errorf("API %q: want template, subscribe, custom, mass, all, or a path such as %s", name, wechat.PathCustom)
+	for _, kind := range message.Kinds() {
+		if path := wechat.PathOf(kind); name == string(kind) || name == path {
+			return path, nil
+		}
+	}
+	return "", fmt.Errorf("API %q: want template, subscribe, custom, mass, all, or the path of one of their calls, such as %s", name, wechat.PathCustom)
 }
 
 // BringForward makes what waits behind the gate due, some at a time: others write to the same list.

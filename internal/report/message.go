@@ -3,6 +3,7 @@ package report
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/hongyan-dispatch/hongyan/internal/postgres"
@@ -31,7 +32,7 @@ type Message struct {
 	FinishedAt time.Time         `json:"finished_at,omitzero"`
 	Labels     map[string]string `json:"labels,omitempty"`
 	Receipt    *Receipt          `json:"receipt,omitempty"`
-	Timeline   []Step            `json:"timeline,omitempty"`
+	Timeline   []Step            `json:"timeline"` // its whole way: accepted first, WeChat's receipts last
 }
 
 // A Receipt is WeChat's last report on the message.
@@ -79,7 +80,7 @@ func LastReceipt(st postgres.Status) *Receipt {
 	return &r
 }
 
-// A Step is one step of its way.
+// A Step is one step of its way. Beside the message's statuses there are delivered and undelivered.
 type Step struct {
 	At      time.Time      `json:"at"`
 	Status  outcome.Status `json:"status"`
@@ -99,10 +100,18 @@ func MessageOf(st postgres.Status) Message {
 		AcceptedAt: m.ID.Time(), DueAt: st.Due, FinishedAt: st.Finished, Labels: m.Labels,
 		Receipt: LastReceipt(st),
 	}
-	for _, step := range st.Timeline {
+	for _, step := range st.Way() {
 		v.Timeline = append(v.Timeline, Step{step.At, step.State, step.Reason, step.ErrCode, step.ErrMsg, step.RID, step.Note})
 	}
 	return v
+}
+
+// Rate is a number of calls in a second for people, to three digits.
+func Rate(perSecond float64) string {
+	if perSecond >= 100 {
+		return strconv.FormatFloat(perSecond, 'f', 0, 64)
+	}
+	return strconv.FormatFloat(perSecond, 'g', 3, 64)
 }
 
 // Clock is a time for people; empty for none.

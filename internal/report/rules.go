@@ -216,7 +216,7 @@ func quotaCheck(f facts) (Check, bool) {
 	if f.status.Message.Lane != message.Urgent && f.status.Message.Kind != message.Mass {
 		left = max(0, left-int64(float64(u.Limit)*f.account.UrgentDay))
 	}
-	c := Check{Name: "quota", Text: fmt.Sprintf("%d of the day's %d calls are left to its lane, %d in the hands of workers; %.3g a second", left, u.Limit, u.Leased, u.PacePerSecond)}
+	c := Check{Name: "quota", Text: fmt.Sprintf("%d of the day's %d calls are left to its lane, %d in the hands of workers; %s a second", left, u.Limit, u.Leased, Rate(u.PacePerSecond))}
 	if !u.Known {
 		c.Text = "nothing is counted yet today"
 	} else if left == 0 && u.Leased == 0 {
@@ -248,7 +248,7 @@ var endedFor = map[outcome.Reason]string{
 	outcome.RetriesExhausted: "its attempts ran out",
 	outcome.Invalid:          "no worker can send it; is the account in the workers' configuration?",
 	outcome.Poison:           "worker after worker died with it in hand; their logs say how",
-	outcome.InDoubt:          "a call left and its answer was lost: nobody can know whether the user has it; a receipt may still tell",
+	outcome.InDoubt:          "a call left and its answer was lost: nobody can know whether the user has it",
 }
 
 // ended says why a message ended as it did.
@@ -265,6 +265,13 @@ func ended(f facts) string {
 		return text + "; WeChat has reported nothing of its delivery."
 	}
 	text := fmt.Sprintf("The message is %s: %s", st.State, endedFor[st.Reason])
+	switch {
+	case st.Reason != outcome.InDoubt:
+	case st.Message.Kind == message.Custom:
+		text += ", and WeChat sends no receipt for messages of its kind"
+	default:
+		text += "; a receipt may still tell"
+	}
 	if words := lastWords(f); words != "" {
 		text += "; " + words
 	}

@@ -64,7 +64,7 @@ func NewMetrics(version string) *Metrics {
 			Name:    "hongyan_wechat_call_seconds",
 			Help:    "Calls that send a message, by what is known of them afterwards and what WeChat's errcode means for us.",
 			Buckets: []float64{.025, .05, .1, .2, .3, .5, 1, 2, 5, 10},
-		}, []string{"api", "class", "answer"}),
+		}, []string{"api", "class", "answer", "errcode"}),
 		answers: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "hongyan_wechat_errcodes_total", Help: "Errcodes other than 0 that WeChat answered with.",
 		}, []string{"api", "errcode"}),
@@ -145,9 +145,13 @@ func (m *Metrics) Requeued(n int) { m.requeued.Add(float64(n)) }
 
 // Called counts a call to WeChat by what it answered: answer is the errcode's meaning, errcode 0 is none.
 func (m *Metrics) Called(api, class, answer string, errcode int, took time.Duration) {
-	m.calls.WithLabelValues(api, class, answer).Observe(took.Seconds())
+	code := strconv.Itoa(errcode)
+	if errcode == 0 && class != "sent" {
+		code = "none" // no answer
+	}
+	m.calls.WithLabelValues(api, class, answer, code).Observe(took.Seconds())
 	if errcode != 0 {
-		m.answers.WithLabelValues(api, strconv.Itoa(errcode)).Inc()
+		m.answers.WithLabelValues(api, code).Inc()
 	}
 }
 

@@ -37,6 +37,7 @@ func TestServeAnswersWithWhatWasCounted(t *testing.T) {
 	m.Decided("shop", "template", "urgent", "parked", "quota", 20*time.Millisecond)
 	m.Called("/cgi-bin/message/template/send", "not sent", "quota_reset", 45009, 80*time.Millisecond)
 	m.Called("/cgi-bin/message/template/send", "sent", "none", 0, 80*time.Millisecond)
+	m.Called("/cgi-bin/message/template/send", "ambiguous", "no_answer", 0, 80*time.Millisecond)
 
 	m.Fleet(&telemetry.Fleet{
 		At: time.Now(), Workers: map[string]int{"v1": 2}, Left: 17 * time.Second,
@@ -68,7 +69,9 @@ func TestServeAnswersWithWhatWasCounted(t *testing.T) {
 	for _, want := range []string{
 		`hongyan_decisions_total{account="shop",kind="template",reason="quota",status="parked"} 1`,
 		`hongyan_wechat_errcodes_total{api="/cgi-bin/message/template/send",errcode="45009"} 1`,
-		`hongyan_wechat_call_seconds_count{answer="none",api="/cgi-bin/message/template/send",class="sent"} 1`,
+		`hongyan_wechat_call_seconds_count{answer="none",api="/cgi-bin/message/template/send",class="sent",errcode="0"} 1`,
+		`hongyan_wechat_call_seconds_count{answer="quota_reset",api="/cgi-bin/message/template/send",class="not sent",errcode="45009"} 1`,
+		`hongyan_wechat_call_seconds_count{answer="no_answer",api="/cgi-bin/message/template/send",class="ambiguous",errcode="none"} 1`,
 		`hongyan_decision_seconds_count{kind="template",lane="urgent"} 1`,
 	} {
 		if !strings.Contains(metrics, want) {
@@ -98,7 +101,7 @@ func TestServeAnswersWithWhatWasCounted(t *testing.T) {
 	if metrics = get(t, "http://"+address+"/metrics"); strings.Contains(metrics, "hongyan_workers") {
 		t.Error("a worker that does not count any more still exports its last count")
 	}
-	if strings.Contains(metrics, `errcode="0"`) {
+	if strings.Contains(metrics, `send",errcode="0"`) {
 		t.Error("a call that WeChat took counts as an errcode")
 	}
 }

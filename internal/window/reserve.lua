@@ -1,19 +1,36 @@
 -- Takes one answer from a user's allowances, for one message: record.reserve and record.spend of record.go, in one step.
 --
 -- KEYS[1]  the user's record
+-- KEYS[2]  the start of Redis since which the record was made again, and KEYS[3] the start since when nothing was lost: nothing is
+--          taken where the record may have lost something. Without them nobody looks.
 -- ARGV[1]  now, in seconds
 -- ARGV[2]  the message's id, 16 bytes
 -- ARGV[3]  seconds that a slot is held
 -- ARGV[4]  seconds that two clocks may stand apart
 -- ARGV[5]  answers that a record keeps
 -- ARGV[6]  1: the answer counts for good, it is about to be sent; 0: the slot is held
--- ARGV[7…] for each trigger in order: its name, messages (negative: unlimited), seconds it lasts, margin in seconds
+-- ARGV[7]  seconds that a record lives
+-- ARGV[8…] for each trigger in order: its name, messages (negative: unlimited), seconds it lasts, margin in seconds
 --
 -- Returns {state, held, until}: state 0 open, 1 closed, 2 used, 3 unknown user; held 1 if the message had its slot
--- already; until in seconds, 0 if not open.
+-- already; until in seconds, 0 if not open. Where the record may have lost something, there is a fourth: Redis' start.
 
 local now, id, hold, skew, keep = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local goes = ARGV[6] == '1'
+
+-- A Redis that has started again may have gone back to an earlier moment, and one that knows no age has lost everything.
+if KEYS[2] then
+  local info = redis.pcall('INFO', 'server')
+  local run = type(info) == 'string' and string.match(info, 'run_id:(%w+)') or 'unknown'
+  if redis.call('GET', KEYS[2]) ~= run then
+    local of, since = string.match(redis.call('GET', KEYS[3]) or '', '^(%S+) (%d+)$')
+    if of ~= run then
+      since = now
+      redis.call('SET', KEYS[3], string.format('%s %d', run, now))
+    end
+    if now - tonumber(since) < tonumber(ARGV[7]) then return {3, 0, 0, run} end
+  end
+end
 
 -- The record: marks by name, answers by id.
 local marks, sends, order = {}, {}, {}
@@ -51,7 +68,7 @@ end
 
 -- The allowances.
 local buckets, longest, seen = {}, 0, unsubscribed > 0 or late > 0 or many > 0
-for i = 7, #ARGV, 4 do
+for i = 8, #ARGV, 4 do
   local at, limit, lasts = marks[ARGV[i]] or 0, tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
   local b = {place = #buckets + 1, at = at, over = at + lasts, ends = at + lasts - tonumber(ARGV[i + 3]),
     limit = limit, used = 0, lasts = lasts, usable = at > 0 and limit ~= 0}

@@ -20,8 +20,9 @@ import (
 //
 // Its now is the caller's clock, which should agree with WeChat's within [Skew]; events carry WeChat's own.
 type Ledger struct {
-	rdb   redis.UniversalClient
-	rules func(message.AppID) Rules
+	rdb     redis.UniversalClient
+	rules   func(message.AppID) Rules
+	careful bool
 }
 
 // New is a Ledger in rdb. It asks rules at every call, so that they may change while it runs.
@@ -148,14 +149,26 @@ func (l *Ledger) Spend(ctx context.Context, app message.AppID, openid message.Op
 
 func (l *Ledger) reserve(ctx context.Context, app message.AppID, openid message.OpenID, id message.ID, now time.Time, goes int) (Verdict, error) {
 	ts := l.rules(app).terms()
-	args := make([]any, 0, 6+4*len(triggers))
-	args = append(args, now.Unix(), id[:], holdSeconds, skewSeconds, ts.keep(), goes)
+	keys := []string{key(app, openid)}
+	if l.careful {
+		keys = append(keys, restoredKey(app, openid), startKey(app))
+	}
+	args := make([]any, 0, 7+4*len(triggers))
+	args = append(args, now.Unix(), id[:], holdSeconds, skewSeconds, ts.keep(), goes, l.lives(app))
 	for i, t := range triggers {
 		args = append(args, string(t), ts[i].messages, ts[i].lasts, ts[i].margin)
 	}
-	got, err := reserveScript.Run(ctx, l.rdb, []string{key(app, openid)}, args...).Int64Slice()
+	answer, err := reserveScript.Run(ctx, l.rdb, keys, args...).Slice()
 	if err != nil {
 		return Verdict{}, fmt.Errorf("reserve window: %w", err)
+	}
+	if len(answer) == 4 {
+		start, _ := answer[3].(string)
+		return Verdict{Lost: start}, nil
+	}
+	got := make([]int64, len(answer))
+	for i := range answer {
+		got[i], _ = answer[i].(int64)
 	}
 	if len(got) != 3 || got[0] < 0 || got[0] >= int64(len(states)) {
 		return Verdict{}, fmt.Errorf("reserve window: odd answer %v", got)

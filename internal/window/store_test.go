@@ -2,6 +2,7 @@ package window
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"reflect"
 	"strings"
@@ -160,6 +161,60 @@ func TestRecordsAreRebuiltFromEventsAndSends(t *testing.T) {
 	}
 }
 
+// A careful ledger trusts no record that may have lost something, though it says that the user may be answered.
+func TestACarefulLedgerTakesNothingFromARecordThatMayHaveLostSomething(t *testing.T) {
+	t.Parallel()
+	b := setup(t, defaults)
+	careful := b.Careful()
+	id := message.NewID(at(1))
+	asks := map[string]func() (Verdict, error){
+		"reserve": func() (Verdict, error) { return careful.Reserve(b.ctx, app, user, id, at(10)) },
+		"spend":   func() (Verdict, error) { return careful.Spend(b.ctx, app, user, id, at(10)) },
+	}
+	must(t, b.Event(b.ctx, app, user, Message, at(0), at(1)))
+	for when, loses := range map[string]func() error{
+		"it is new": func() error { return nil },
+		"it was wiped, and told the event": func() error {
+			return errors.Join(b.rdb.FlushDB(b.ctx).Err(), b.Event(b.ctx, app, user, Message, at(0), at(2)))
+		},
+		"it has started again": func() error { // with all that it had
+			return errors.Join(b.rdb.Set(b.ctx, startKey(app), "beef 1", 0).Err(), b.rdb.Set(b.ctx, restoredKey(app, user), "beef", 0).Err())
+		},
+	} {
+		must(t, loses())
+		var lost string
+		for what, ask := range asks {
+			v, err := ask()
+			must(t, err)
+			if lost = v.Lost; lost == "" {
+				t.Errorf("%s when %s: got %+v, want it to say that it may have lost something", what, when, v)
+			}
+		}
+		if view, err := b.Look(b.ctx, app, user, at(10)); err != nil || view.Buckets[0].Used != 0 {
+			t.Errorf("when %s it took something: %+v, %v", when, view, err)
+		}
+		must(t, careful.Restore(b.ctx, app, user, lost, []Note{{app, user, Message, at(0)}}, []Answer{{message.NewID(at(2)), at(2)}}, at(10)))
+		for what, ask := range asks {
+			if v, err := ask(); err != nil || v.Lost != "" || v.State != Open {
+				t.Errorf("%s, restored when %s: got %+v, %v", what, when, v, err)
+			}
+		}
+		if view, err := b.Look(b.ctx, app, user, at(10)); err != nil || view.Buckets[0].Used != 2 {
+			t.Errorf("restored when %s: %+v, %v, want two used: the one of before and ours", when, view, err)
+		}
+		must(t, b.rdb.FlushDB(b.ctx).Err())
+		must(t, b.Event(b.ctx, app, user, Message, at(0), at(1)))
+	}
+	// One that has run for as long as records live has nothing to restore.
+	lives := b.lives(app)
+	_, err := careful.Reserve(b.ctx, app, user, id, at(0))
+	must(t, err)
+	must(t, b.Event(b.ctx, app, user, Message, at(lives), at(lives)))
+	if v, err := careful.Reserve(b.ctx, app, user, id, at(lives)); err != nil || v.Lost != "" || v.State != Open {
+		t.Errorf("after long: %+v, %v", v, err)
+	}
+}
+
 func TestLastSlotGoesToOne(t *testing.T) {
 	t.Parallel()
 	b := setup(t, defaults)
@@ -253,7 +308,7 @@ func TestScriptsDoAsTheRecordDoes(t *testing.T) {
 			got, err := b.Reserve(b.ctx, app, user, id, at(now))
 			no(err)
 			ruled := model.reserve(id, start+now, ts)
-			if want := (Verdict{ruled.state, ruled.held, instant(ruled.until)}); got != want {
+			if want := (Verdict{State: ruled.state, Held: ruled.held, Until: instant(ruled.until)}); got != want {
 				t.Fatalf("second %d: the script says %+v, the record %+v\n%+v", now, got, want, model)
 			}
 		}
@@ -300,7 +355,7 @@ func TestScriptsDoAsTheRecordDoes(t *testing.T) {
 				got, err := b.Spend(b.ctx, app, user, id, at(now))
 				no(err)
 				ruled := model.spend(id, start+now, ts)
-				if want := (Verdict{ruled.state, ruled.held, instant(ruled.until)}); got != want {
+				if want := (Verdict{State: ruled.state, Held: ruled.held, Until: instant(ruled.until)}); got != want {
 					t.Fatalf("second %d: the script says %+v, the record %+v\n%+v", now, got, want, model)
 				}
 			},

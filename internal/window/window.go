@@ -117,6 +117,9 @@ type Verdict struct {
 	State State
 	Held  bool      // Open: this message had its slot already, and has one still
 	Until time.Time // Open: the slot is good for a send before this instant
+	// Lost, of a careful ledger: nothing was looked at or taken, for the record may have lost something since this start of
+	// Redis. See [Ledger.Restore].
+	Lost string
 }
 
 // A View is what is known of a user, for people to read.

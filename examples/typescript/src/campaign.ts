@@ -16,7 +16,10 @@ function must<T>({ data, error }: { data?: T; error?: { detail?: string; remedy?
 const campaign = must(await api.POST("/v1/campaigns", {
   body: {
     name: "double-twelve", account: "shop", kind: "template",
-    template: { template_id: "order_paid", data: { thing2: { value: "{{.name}}，双十二见" } } },
+    template: {
+      template_id: "campaign",
+      data: { thing1: { value: "{{.name}}，双十二见" }, thing2: { value: "满减已开启" }, time3: { value: "2026年12月12日 24:00" } },
+    },
   },
 }));
 const path = { id: campaign.id };
