@@ -20,8 +20,8 @@ type cell struct {
 }
 
 var cells = []cell{
-	{0, 64, map[string]int{limitNet: 200_000, limitLean: 300_000, naive: 20_000, batches: 150_000, chunked: 150_000, singles: 30_000}},
-	{0, 256, map[string]int{limitNet: 200_000, limitLean: 300_000, naive: 20_000, batches: 150_000, chunked: 150_000, singles: 30_000}},
+	{0, 64, map[string]int{limitNet: 200_000, limitLean: 300_000, naive: 20_000, batches: 200_000, chunked: 200_000, singles: 30_000}},
+	{0, 256, map[string]int{limitNet: 200_000, limitLean: 300_000, naive: 20_000, batches: 200_000, chunked: 200_000, singles: 30_000}},
 	{20 * time.Millisecond, 64, map[string]int{limitNet: 9_000, limitLean: 9_000, naive: 4_000, batches: 24_000, chunked: 24_000, singles: 8_000}},
 	{20 * time.Millisecond, 256, map[string]int{limitNet: 24_000, limitLean: 30_000, naive: 4_000, batches: 80_000, chunked: 80_000, singles: 10_000}},
 }

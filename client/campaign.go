@@ -97,7 +97,7 @@ func sourceOf(s *campaign.Spec) CampaignSource {
 	return CampaignSource{File: a.File, Tag: a.Tag, Followers: a.Kind == campaign.FromFollowers, SQL: a.SQL}
 }
 
-// Campaign finds a campaign by its id, or by its name where one campaign has it, or one that has not ended.
+// Campaign finds a campaign by its id, or by its name: the one that has not ended, or the youngest.
 func (c *Client) Campaign(ctx context.Context, idOrName string) (Campaign, error) {
 	row, err := c.campaign(ctx, idOrName)
 	return campaignOf(row), err

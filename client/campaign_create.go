@@ -65,7 +65,9 @@ func (c *Client) CreateCampaign(ctx context.Context, spec []byte) (Campaign, err
 	switch other, err := c.ledger.Campaign(ctx, s.Name); {
 	case err == nil && !other.State.Ended():
 		return Campaign{}, nameTaken(s, other)
-	case err != nil && !errors.Is(err, postgres.ErrNoCampaign) && !errors.Is(err, postgres.ErrManyCampaigns): // many: all have ended
+	case errors.Is(err, postgres.ErrManyCampaigns):
+		return Campaign{}, nameTaken(s, other)
+	case err != nil && !errors.Is(err, postgres.ErrNoCampaign):
 		return Campaign{}, err
 	}
 	now, err := c.ledger.Now(ctx)

@@ -54,7 +54,7 @@ func (r *Remote) CreateCampaign(ctx context.Context, spec []byte) (Campaign, err
 	return c, err
 }
 
-// Campaign finds a campaign by its id, or by its name where one campaign has it, or one that has not ended.
+// Campaign finds a campaign by its id, or by its name: the one that has not ended, or the youngest.
 func (r *Remote) Campaign(ctx context.Context, idOrName string) (Campaign, error) {
 	if id, err := message.ParseID(idOrName); err == nil {
 		var c Campaign
@@ -74,10 +74,10 @@ func (r *Remote) Campaign(ctx context.Context, idOrName string) (Campaign, error
 	switch {
 	case len(alive) == 1:
 		return alive[0], nil
-	case len(list) == 1:
-		return list[0], nil
 	case len(list) == 0:
 		return Campaign{}, fmt.Errorf("%w: %s", ErrNoCampaign, idOrName)
+	case len(alive) == 0:
+		return list[0], nil
 	}
 	return Campaign{}, fmt.Errorf("%s: %w", idOrName, ErrManyCampaigns)
 }

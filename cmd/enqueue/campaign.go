@@ -27,7 +27,7 @@ type campaignCommands struct {
 
 // theCampaign is the argument of most commands.
 type theCampaign struct {
-	ID string `arg:"" help:"The campaign's id, or its name where only one has it, or only one that has not ended."`
+	ID string `arg:"" help:"The campaign's id, or its name: that of the one that has not ended, or of the youngest."`
 }
 
 // campaigns opens the client for a command about campaigns, which stand in the ledger.

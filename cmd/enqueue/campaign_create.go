@@ -39,8 +39,18 @@ func (c *campaignCreateCommand) Run(ctx context.Context, s *session) error {
 		return err
 	}
 	defer e.Close()
+	flags := importFlags{Rejects: c.Rejects}
+	var audience *fileImport
+	if c.Audience != "" { // one that is not there costs no campaign
+		if audience, err = openImport(s, c.Audience, flags); err != nil {
+			return err
+		}
+	}
 	created, err := e.CreateCampaign(ctx, text)
 	if err != nil {
+		if audience != nil {
+			_, err = audience.close(err)
+		}
 		return err
 	}
 	view := struct {
@@ -48,19 +58,19 @@ func (c *campaignCreateCommand) Run(ctx context.Context, s *session) error {
 		Name     string                `json:"name"`
 		Audience *client.AudienceState `json:"audience,omitempty"`
 	}{ID: created.ID, Name: created.Name}
-	file := c.Audience
-	if file == "" && created.Audience.File != "" {
-		file = besides(c.Spec, created.Audience.File)
+	if audience == nil && created.Audience.File != "" {
+		audience, err = openImport(s, besides(c.Spec, created.Audience.File), flags)
 	}
-	if file != "" {
-		a, err := s.importFile(ctx, e, created.ID, file, importFlags{Rejects: c.Rejects})
-		if err != nil {
-			return fmt.Errorf("%w; the campaign is written as %s, without its audience: go on with enqueue campaign import %[2]s FILE", err, created.ID)
-		}
+	if audience != nil {
+		var a client.AudienceState
+		a, err = s.importFile(ctx, e, created.ID, audience)
 		view.Audience = &a
 	}
+	if err != nil {
+		return fmt.Errorf("%w; the campaign is written as %s, without its audience: go on with enqueue campaign import %[2]s FILE", err, created.ID)
+	}
 	next := "next: enqueue campaign check " + created.Name
-	if file == "" && !created.Audience.Pulled() {
+	if audience == nil && !created.Audience.Pulled() {
 		next = "next: enqueue campaign import " + created.Name + " FILE"
 	}
 	line := fmt.Sprintf("created %s (%s)", created.ID, created.Name)

@@ -152,11 +152,7 @@ func brokenOff(a client.AudienceState, err error) error {
 }
 
 // importFile imports a file into a campaign that was just created.
-func (s *session) importFile(ctx context.Context, e *client.Client, id message.ID, file string, flags importFlags) (client.AudienceState, error) {
-	r, err := openImport(s, file, flags)
-	if err != nil {
-		return client.AudienceState{}, err
-	}
+func (s *session) importFile(ctx context.Context, e *client.Client, id message.ID, r *fileImport) (client.AudienceState, error) {
 	a, err := r.file(ctx, e, id)
 	written, err := r.close(err)
 	if broken := brokenOff(a, err); broken != nil {
@@ -166,7 +162,7 @@ func (s *session) importFile(ctx context.Context, e *client.Client, id message.I
 		return a, refusedImport(err)
 	}
 	if written != "" {
-		_, err = fmt.Fprintf(s.stderr, "%s: %s not taken; see %s\n", file, count(a.Refused+a.Suppressed, "row"), written)
+		_, err = fmt.Fprintf(s.stderr, "%s: %s not taken; see %s\n", r.name, count(a.Refused+a.Suppressed, "row"), written)
 	}
 	return a, err
 }

@@ -301,7 +301,7 @@ func (a apiAccounts) CloseGate(ctx context.Context, account, path, reason string
 	if err != nil {
 		return report.Gate{}, halfDone(err)
 	}
-	for _, g := range gates { // one that was broken stays so, which the answer says
+	for _, g := range gates { // one that was closed for longer stays so, which the answer says
 		if g.API == path {
 			return g, nil
 		}

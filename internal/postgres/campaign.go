@@ -107,7 +107,7 @@ func notEpoch(t time.Time) time.Time {
 	return t
 }
 
-// Campaign finds a campaign by its id, or else by its name: the only one that has not ended, or the only one.
+// Campaign finds a campaign by its id, or else by its name: the one that has not ended, or the youngest.
 func (s *Store) Campaign(ctx context.Context, idOrName string) (Campaign, error) {
 	if id, err := message.ParseID(idOrName); err == nil {
 		list, err := s.campaigns(ctx, `WHERE c.id = $1`, [16]byte(id))
@@ -133,10 +133,10 @@ func named(name string, list []Campaign) (Campaign, error) {
 	switch {
 	case len(alive) == 1:
 		return alive[0], nil
-	case len(list) == 1:
-		return list[0], nil
 	case len(list) == 0:
 		return Campaign{}, fmt.Errorf("%w: %s", ErrNoCampaign, name)
+	case len(alive) == 0:
+		return list[0], nil
 	}
 	ids := make([]string, len(list))
 	for i, c := range list {

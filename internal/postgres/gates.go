@@ -56,8 +56,8 @@ func (s *Store) Gates(ctx context.Context) ([]Gate, error) {
 const ByOperator = "operator"
 
 // CloseGate closes or breaks the gate that g names. A gate that is in that state already keeps its Since. Of two
-// closings the one that ends later stands, with its reason; a broken gate is not made merely closed; and one that a
-// person closed is not broken before its time: it holds its messages already, and a probe would open it.
+// closings the one that ends later stands, with its reason; a broken gate is not made merely closed, but by a person;
+// and one that a person closed is not broken before its time: it holds its messages already, and a probe would open it.
 func (s *Store) CloseGate(ctx context.Context, g Gate) error {
 	if g.State != GateClosed && g.State != GateBroken {
 		return fmt.Errorf("close gate: state %q: want closed or broken", g.State)
@@ -78,7 +78,7 @@ func (s *Store) CloseGate(ctx context.Context, g Gate) error {
 			since = CASE WHEN g.state = excluded.state AND (g.state = 'broken' OR g.until > now()) THEN g.since ELSE now() END,
 			until = excluded.until
 		WHERE CASE g.state
-			WHEN 'broken' THEN excluded.state = 'broken'
+			WHEN 'broken' THEN excluded.state = 'broken' OR excluded.reason = @person
 			WHEN 'closed' THEN CASE excluded.state WHEN 'closed' THEN g.until <= excluded.until ELSE g.reason <> @person OR g.until <= now() END
 			ELSE true END`, pgx.NamedArgs{
 		"account": id, "api": g.API, "state": g.State, "reason": clean(g.Reason), "errcode": g.ErrCode, "detail": clean(g.Detail), "until": until,

@@ -176,6 +176,12 @@ func TestAGateThatAPersonClosedStaysClosed(t *testing.T) {
 	if g := shut(GateBroken, "refused_account", time.Time{}); g.State != GateBroken {
 		t.Errorf("the gate is %+v, want it broken", g)
 	}
+	if g := shut(GateClosed, ByOperator, now.Add(time.Hour)); g.State != GateClosed || mended() != GateClosed {
+		t.Errorf("a broken gate that a person closed is %+v", g)
+	}
+	_, err := b.store.OpenGate(b.ctx, "shop", gate.API, time.Time{})
+	b.ok(err)
+	shut(GateBroken, "refused_account", time.Time{})
 	if state := mended(); state != GateOpen {
 		t.Errorf("mended, the gate is %s", state)
 	}
