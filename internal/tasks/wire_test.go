@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"runtime"
 	"strings"
 	"testing"
@@ -208,14 +209,23 @@ func TestDecodeAllocatesNothingForHostileLengths(t *testing.T) {
 	} {
 		payload = append(payload, make([]byte, 64)...)
 		checkRejected(t, name, payload)
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		_, _ = decode(payload)
-		runtime.ReadMemStats(&after)
-		if got := after.TotalAlloc - before.TotalAlloc; got > 4<<10 {
+		if got := allocated(func() { _, _ = decode(payload) }); got > 4<<10 {
 			t.Errorf("%s: %d bytes allocated for a payload of %d", name, got, len(payload))
 		}
 	}
+}
+
+// allocated is how many bytes f allocates: the least of some runs, as what else the process does is counted with each.
+func allocated(f func()) uint64 {
+	least := uint64(math.MaxUint64)
+	for range 100 {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		f()
+		runtime.ReadMemStats(&after)
+		least = min(least, after.TotalAlloc-before.TotalAlloc)
+	}
+	return least
 }
 
 func TestBodiesDoNotReachIntoEachOther(t *testing.T) {
