@@ -55,7 +55,7 @@ func TestRedisAway(t *testing.T) {
 			rebuild := WithRebuild(func(context.Context, Key) (int64, int64, error) {
 				asked++
 				time.Sleep(200 * time.Millisecond)
-				return 100, 98, fail
+				return 1000, 882, fail
 			})
 			var all []*Quota
 			for range 3 {
@@ -88,7 +88,7 @@ func TestRedisAway(t *testing.T) {
 			}
 			wg.Wait()
 			if got != 2 || asked != 1 {
-				t.Errorf("%d calls and WeChat asked %d times, want the 2 that were left and once", got, asked)
+				t.Errorf("%d calls and WeChat asked %d times, want 2 of the 118 that are left, for the others are withheld, and once", got, asked)
 			}
 			time.Sleep(time.Second)
 			// The next day begins at zero: Redis was not lost, there is just no ledger yet.

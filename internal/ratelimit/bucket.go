@@ -207,8 +207,12 @@ func refusedPace(until time.Time) error {
 	return &Refused{Until: until, Reason: outcome.Pace}
 }
 
-// refusedQuota sends to the next day, spread over a minute: no herd at midnight.
+// refusedQuota sends to the next day, spread over a minute: no herd at midnight. Where the day's last tokens are only
+// withheld, it sends to when they come free.
 func (b *bucket) refusedQuota(p *pool) error {
+	if p.freed.After(p.answered) {
+		return refusedPace(p.freed)
+	}
 	return &Refused{Until: p.midnight.Add(5*time.Second + rand.N(time.Minute)), Reason: outcome.Quota}
 }
 

@@ -36,7 +36,7 @@ func (b *bucket) call(p *pool, r request) {
 		return
 	}
 	p.lease.acked, p.lease.renewed, p.lease.ends = r.spent, sent, sent.Add(g.midnight)
-	p.midnight = now.Add(g.midnight)
+	p.midnight, p.freed = now.Add(g.midnight), now.Add(g.freed)
 	p.lease.free += g.tokens
 	if r.want > 0 {
 		p.asked, p.answered, p.interval = sent, now, g.interval
@@ -129,7 +129,7 @@ func (b *bucket) rebuild(day int64) error {
 	}
 	limit, used, err := b.q.rebuild(ctx, b.key)
 	if err == nil {
-		err = b.q.store.sync(ctx, b.key, day, limit, used)
+		err = b.q.store.sync(ctx, b.key, day, count{limit: limit, used: used, rebuilt: true})
 	}
 	unlock, cancel := context.WithTimeout(context.Background(), callTimeout)
 	defer cancel()

@@ -36,6 +36,14 @@ type grant struct {
 	left     int64 // tokens that this lane may still lease
 	leased   int64 // tokens that holders hold: they may come back
 	midnight time.Duration
+	freed    time.Duration // until what is withheld may be leased; 0: nothing is
+}
+
+// count is what WeChat tells of a day.
+type count struct {
+	limit   int64 // 0: not told
+	used    int64
+	rebuilt bool // it was asked for because the key was not known
 }
 
 var (
@@ -50,8 +58,11 @@ func (d otherDay) Error() string { return "day is " + dateOf(int64(d)) }
 
 // core is the whole of a key's state: in Go what the Lua scripts keep in Redis.
 type core struct {
-	known bool
+	known bool  // to this run of Redis: one that has started again may have gone back to an earlier moment
 	limit int64 // what WeChat told; 0: nothing
+	// of when the key was rebuilt
+	since   int64
+	careful int64 // what WeChat had counted
 	pace  pace
 	days  map[int64]*ledger
 }
@@ -92,7 +103,7 @@ func (c *core) lease(now, day int64, r request) (grant, error) {
 		h.slots = s
 		if s.start-now <= r.maxWait {
 			n := min(r.want, maxBlock, s.most)
-			h.tokens = l.grant(n-r.free-r.bare, c.left(l, r), pods)
+			h.tokens = l.grant(n-r.free-r.bare, c.left(now, l, r), pods)
 			h.n = min(n, h.tokens+r.free+r.bare)
 		}
 		if h.n > 0 {
@@ -108,42 +119,72 @@ func (c *core) lease(now, day int64, r request) (grant, error) {
 	return c.answer(now, l, h, r), nil
 }
 
-func (c *core) left(l *ledger, r request) int64 {
-	limit := r.perDay
+func (c *core) left(now int64, l *ledger, r request) int64 {
+	limit := c.perDay(r)
+	return max(0, r.allowed(limit)-c.withheld(now, limit)-l.used-l.other-l.leased)
+}
+
+func (c *core) perDay(r request) int64 {
 	if c.limit > 0 {
-		limit = c.limit
+		return c.limit
 	}
-	return max(0, r.allowed(limit)-l.used-l.other-l.leased)
+	return r.perDay
+}
+
+// withheld is what holders that did not report since the key was rebuilt may hold: of that nothing is known. It is
+// never more than this ([ledger.grant] gives a twentieth of what is left to all together), and for no longer than
+// a lease.
+func (c *core) withheld(now, limit int64) int64 {
+	if now < c.since || now >= c.since+leaseFor.Microseconds() {
+		return 0
+	}
+	return min(c.careful, limit/10+16)
 }
 
 func (c *core) answer(now int64, l *ledger, h *holding, r request) grant {
+	freed := int64(0)
+	if c.withheld(now, c.perDay(r)) > 0 {
+		freed = c.since + leaseFor.Microseconds() - now
+	}
 	return grant{
 		tokens:   h.tokens,
 		n:        h.n,
 		start:    micros(h.slots.start - now),
 		interval: time.Duration(h.slots.interval),
-		left:     c.left(l, r),
+		left:     c.left(now, l, r),
 		leased:   l.leased,
 		midnight: micros(microsToMidnight(now)),
+		freed:    micros(freed),
 	}
 }
 
 // sync is sync.lua.
-func (c *core) sync(now, day, limit, used int64) error {
+func (c *core) sync(now, day int64, w count) error {
 	if today := dayOf(now); day != today {
 		return otherDay(today)
 	}
-	c.known = true
-	if limit > 0 {
-		c.limit = limit
+	switch {
+	case c.known && w.rebuilt:
+		return nil // by another pod, since
+	case !c.known && !w.rebuilt:
+		return errUnknown
+	case !c.known:
+		// What WeChat counts takes the place of a ledger that may have lost something, unless WeChat does not count
+		// this API.
+		if w.used > 0 {
+			delete(c.days, day)
+		}
+		c.known, c.since, c.careful = true, now, w.used
 	}
-	c.ledger(day).sync(used)
+	if w.limit > 0 {
+		c.limit = w.limit
+	}
+	c.ledger(day).sync(w.used)
 	return nil
 }
 
 // slow is slow.lua.
 func (c *core) slow(now int64) time.Duration {
-	c.known = true
 	return micros(c.pace.slowDown(now) - now)
 }
 

@@ -100,13 +100,22 @@ func TestLuaAgreesWithTheModel(t *testing.T) {
 				now += rapid.Int64Range(-200_000_000, 200_000_000).Draw(t, "by")
 			},
 			"sync": func(t *rapid.T) {
-				limit, used := rapid.Int64Range(0, 2000).Draw(t, "limit"), rapid.Int64Range(0, 500).Draw(t, "used")
-				if err := lua.sync(ctx, template, dayOf(now), limit, used); err != nil {
-					t.Fatal(err)
+				told := count{
+					limit: rapid.Int64Range(0, 2000).Draw(t, "limit"), used: rapid.Int64Range(0, 500).Draw(t, "used"),
+					rebuilt: rapid.Bool().Draw(t, "rebuilt"),
 				}
-				if err := model.sync(now, dayOf(now), limit, used); err != nil {
-					t.Fatal(err)
+				got, want := lua.sync(ctx, template, dayOf(now), told), model.sync(now, dayOf(now), told)
+				if !errors.Is(got, want) {
+					t.Fatalf("sync %+v: lua %v, model %v", told, got, want)
 				}
+			},
+			"restart": func(t *rapid.T) {
+				if model.known {
+					if err := rdb.HSet(ctx, paceKey(template), "run", "another").Err(); err != nil {
+						t.Fatal(err)
+					}
+				}
+				model.known = false
 			},
 			"slow": func(t *rapid.T) {
 				got, err := lua.slow(ctx, template)

@@ -3,27 +3,23 @@
 -- KEYS  1 the day's ledger: hash of used, leased, other, and of each holder (with '@' before it)
 --         "seq spent leased lapsed tokens n start interval"
 --       2 its holders: zset, holder -> end of its lease
---       3 the pace: hash of open, reserved, closed, slow, slow_since, limit
--- ARGV  1 now ('': Redis' clock)  2 day  3 holder  4 seq  5 spent  6 acked  7 held
+--       3 the pace: hash of open, reserved, closed, slow, slow_since, limit; and of how it was rebuilt: run, since, careful
+-- ARGV  1 now (start.lua)  2 day  3 holder  4 seq  5 spent  6 acked  7 held
 --       8 want  9 free  10 bare  11 max wait  12 urgent (1 or 0)
 --       13 per day  14 margin, ppm  15 reserve, ppm  16 open interval  17 reserved interval (0: no such line)
 --       18 rebuilt (1 or 0)
 -- Times are microseconds, intervals nanoseconds.
 -- Returns {'day', today} | {'unknown'} | {'old'}
---       | {'ok', tokens, n, start - now, interval, left, leased, midnight - now}
+--       | {'ok', tokens, n, start - now, interval, left, leased, midnight - now, what is withheld comes free - now (0: nothing is)}
 local BURST, CREDIT, LEASE, FAR_AHEAD, MINUTE = 250000, 50000, 30000000, 5000000, 60000000
 local BLOCK, TTL = 200, 259200 -- three days: yesterday's ledger outlives every pod that may still report to it
 
-local now = tonumber(ARGV[1])
-if not now then
-  local t = redis.call('TIME')
-  now = tonumber(t[1]) * 1000000 + tonumber(t[2])
-end
-local today = math.floor((now + 28800000000) / 86400000000)
 if today ~= tonumber(ARGV[2]) then return {'day', today} end
-local told = redis.call('HMGET', KEYS[3], 'open', 'reserved', 'closed', 'slow', 'slow_since', 'limit')
-local known = told[6] -- every script that knows the key sets limit
-if not known and ARGV[18] == '0' then return {'unknown'} end
+local told = redis.call('HMGET', KEYS[3], 'open', 'reserved', 'closed', 'slow', 'slow_since', 'limit', 'since', 'careful')
+if not known then
+  if ARGV[18] == '0' then return {'unknown'} end
+  redis.call('HSET', KEYS[3], 'run', run)
+end
 
 local holder, seq, spent, acked, held = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local want, free, bare, max_wait = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11])
@@ -52,16 +48,22 @@ end
 local book = numbers(redis.call('HMGET', KEYS[1], 'used', 'leased', 'other'))
 local used, leased, other = book[1], book[2], book[3]
 local pace = numbers(told)
+local limit = tonumber(ARGV[13])
+if pace[6] > 0 then limit = pace[6] end
+
+-- Holders that did not report since the key was rebuilt may hold tokens of which nothing is known: never more than
+-- this, and for no longer than a lease.
+local withheld = 0
+if pace[8] > 0 and now >= pace[7] and now < pace[7] + LEASE then withheld = math.min(pace[8], math.floor(limit / 10) + 16) end
 
 local function left()
-  local limit = tonumber(ARGV[13])
-  if pace[6] > 0 then limit = pace[6] end
-  local allowed = limit - math.floor(limit * tonumber(ARGV[14]) / 1000000)
+  local allowed = limit - math.floor(limit * tonumber(ARGV[14]) / 1000000) - withheld
   if not urgent then allowed = allowed - math.floor(limit * tonumber(ARGV[15]) / 1000000) end
   return math.max(0, allowed - used - other - leased)
 end
 local function answer(r)
-  return {'ok', r.tokens, r.n, r.start - now, r.interval, left(), leased, (today + 1) * 86400000000 - (now + 28800000000)}
+  return {'ok', r.tokens, r.n, r.start - now, r.interval, left(), leased, (today + 1) * 86400000000 - (now + 28800000000),
+    withheld > 0 and pace[7] + LEASE - now or 0}
 end
 
 local r = record(holder)
@@ -124,7 +126,6 @@ else
 end
 
 redis.call('HSET', KEYS[1], '@' .. holder, written(r), 'used', whole(used), 'leased', whole(leased))
-if not known then redis.call('HSET', KEYS[3], 'limit', '0') end
 if first or not known then
   redis.call('EXPIRE', KEYS[1], TTL)
   redis.call('EXPIRE', KEYS[3], TTL)

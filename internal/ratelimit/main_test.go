@@ -3,6 +3,7 @@ package ratelimit
 import (
 	"context"
 	"errors"
+	"maps"
 	"sync"
 	"testing"
 	"time"
@@ -64,8 +65,8 @@ func (m *memory) lease(_ context.Context, _ Key, day int64, r request) (g grant,
 	return g, err
 }
 
-func (m *memory) sync(_ context.Context, _ Key, day, limit, used int64) error {
-	return m.do(func(now int64) error { return m.core.sync(now, day, limit, used) })
+func (m *memory) sync(_ context.Context, _ Key, day int64, c count) error {
+	return m.do(func(now int64) error { return m.core.sync(now, day, c) })
 }
 
 func (m *memory) slow(context.Context, Key) (d time.Duration, err error) {
@@ -109,6 +110,31 @@ func (m *memory) stepClock(by time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.step += by
+}
+
+// remember copies what the store has; setBack starts it again with that.
+func (m *memory) remember() core {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	old := m.core
+	old.days = map[int64]*ledger{}
+	for day, l := range m.core.days {
+		l := *l
+		l.holders = maps.Clone(l.holders)
+		for name, h := range l.holders {
+			h := *h
+			l.holders[name] = &h
+		}
+		old.days[day] = &l
+	}
+	return old
+}
+
+func (m *memory) setBack(old core) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.core = old
+	m.core.known = false
 }
 
 func fixed(l Limits) func(Key) Limits { return func(Key) Limits { return l } }

@@ -30,6 +30,7 @@ type pool struct {
 	dryUntil time.Time // nobody holds one that may come back: refuse without asking until then
 	retryAt  time.Time // somebody does: ask again then
 	midnight time.Time
+	freed    time.Time // when the tokens come free that are withheld since Redis started again
 }
 
 const (

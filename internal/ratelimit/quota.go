@@ -32,8 +32,9 @@ type Quota struct {
 type Option func(*Quota)
 
 // WithRebuild has f asked what WeChat counts (openapi/quota/get) before a key of which Redis knows nothing
-// opens: at the very first start, and after Redis lost its data. One pod asks, the others wait; while f fails,
-// Take fails. Without it such a key begins its day at zero.
+// opens: at the very first start, and after each start of Redis, which may have lost what it was told last. One pod
+// asks, the others wait; while f fails, Take fails. For 30 s, a lease's time, up to a tenth of the day's limit and 16
+// is then withheld, for the tokens that pods may hold from before. Without it such a key goes on with what Redis has.
 func WithRebuild(f func(ctx context.Context, k Key) (limit, used int64, err error)) Option {
 	return func(q *Quota) { q.rebuild = f }
 }
@@ -132,7 +133,16 @@ func (q *Quota) Slow(ctx context.Context, k Key) error {
 // account, and it counts; a pod's calls of the last moments, of which it has not reported yet, are not taken for
 // others'. Tokens of pods that died are taken for unspent as far as WeChat's count allows. A positive limit is the day's limit, lower or higher than the configured one.
 func (q *Quota) Sync(ctx context.Context, k Key, limit, used int64) error {
-	err := onDay(func(day int64) error { return q.store.sync(ctx, k, day, limit, used) })
+	err := onDay(func(day int64) error {
+		err := q.store.sync(ctx, k, day, count{limit: limit, used: used})
+		switch {
+		case !errors.Is(err, errUnknown):
+			return err
+		case q.rebuild != nil:
+			return nil // whoever takes the next token asks WeChat anew
+		}
+		return q.store.sync(ctx, k, day, count{limit: limit, used: used, rebuilt: true})
+	})
 	if err != nil {
 		return fmt.Errorf("sync quota of %s: %w", k, err)
 	}

@@ -14,7 +14,7 @@ import (
 // store is where all pods' books lie: Redis; in tests also a core in memory.
 type store interface {
 	lease(ctx context.Context, k Key, day int64, r request) (grant, error)
-	sync(ctx context.Context, k Key, day, limit, used int64) error
+	sync(ctx context.Context, k Key, day int64, c count) error
 	slow(ctx context.Context, k Key) (time.Duration, error)
 	usage(ctx context.Context, k Key, day int64) (book, error)
 	// lock takes the right to rebuild a key for some seconds; false: somebody else has it.
@@ -32,18 +32,20 @@ type book struct {
 const rebuildLock = 5 * time.Second
 
 var (
+	//go:embed start.lua
+	startLua string
 	//go:embed lease.lua
 	leaseLua    string
-	leaseScript = redis.NewScript(leaseLua)
+	leaseScript = redis.NewScript(startLua + leaseLua)
 	//go:embed sync.lua
 	syncLua    string
-	syncScript = redis.NewScript(syncLua)
+	syncScript = redis.NewScript(startLua + syncLua)
 	//go:embed slow.lua
 	slowLua    string
-	slowScript = redis.NewScript(slowLua)
+	slowScript = redis.NewScript(startLua + slowLua)
 	//go:embed usage.lua
 	usageLua    string
-	usageScript = redis.NewScript(usageLua)
+	usageScript = redis.NewScript(startLua + usageLua)
 )
 
 type redisStore struct {
@@ -75,22 +77,23 @@ func (s *redisStore) lease(ctx context.Context, k Key, day int64, r request) (gr
 	if err != nil {
 		return grant{}, err
 	}
-	if len(answer) != 7 {
+	if len(answer) != 8 {
 		return grant{}, fmt.Errorf("lease script answered %d numbers", len(answer))
 	}
 	return grant{
 		tokens: answer[0], n: answer[1], start: micros(answer[2]), interval: time.Duration(answer[3]),
 		left: answer[4], leased: answer[5], midnight: micros(answer[6]),
+		freed: micros(answer[7]),
 	}, nil
 }
 
-func (s *redisStore) sync(ctx context.Context, k Key, day, limit, used int64) error {
-	_, err := s.run(ctx, syncScript, keys(k, day), s.now(), day, limit, used)
+func (s *redisStore) sync(ctx context.Context, k Key, day int64, c count) error {
+	_, err := s.run(ctx, syncScript, keys(k, day), s.now(), day, c.limit, c.used, c.rebuilt)
 	return err
 }
 
 func (s *redisStore) slow(ctx context.Context, k Key) (time.Duration, error) {
-	opens, err := slowScript.Run(ctx, s.rdb, []string{paceKey(k)}, s.now()).Int64()
+	opens, err := slowScript.Run(ctx, s.rdb, keys(k, 0), s.now()).Int64()
 	return micros(opens), err
 }
 

@@ -1,14 +1,8 @@
 -- Looks at a day.
 --
 -- KEYS  1 the day's ledger  3 the pace (lease.lua describes them; 2 is not used)
--- ARGV  1 now ('': Redis' clock)  2 day
+-- ARGV  1 now (start.lua)  2 day
 -- Returns {'day', today} | {'ok', known (1 or 0), limit told by WeChat or 0, used, leased, thousandths of the pace}
-local now = tonumber(ARGV[1])
-if not now then
-  local t = redis.call('TIME')
-  now = tonumber(t[1]) * 1000000 + tonumber(t[2])
-end
-local today = math.floor((now + 28800000000) / 86400000000)
 if today ~= tonumber(ARGV[2]) then return {'day', today} end
 
 local function number(x) return tonumber(x or 0) or 0 end
@@ -18,4 +12,4 @@ local factor = 1000
 if number(pace[2]) > 0 then
   factor = math.min(1000, number(pace[2]) + 50 * math.floor(math.max(0, now - number(pace[3])) / 10000000))
 end
-return {'ok', redis.call('EXISTS', KEYS[3]), number(pace[1]), number(book[1]) + number(book[3]), number(book[2]), factor}
+return {'ok', known and 1 or 0, number(pace[1]), number(book[1]) + number(book[3]), number(book[2]), factor}
