@@ -63,8 +63,8 @@ type core struct {
 	// of when the key was rebuilt
 	since   int64
 	careful int64 // what WeChat had counted
-	pace  pace
-	days  map[int64]*ledger
+	pace    pace
+	days    map[int64]*ledger
 }
 
 func (c *core) ledger(day int64) *ledger {
