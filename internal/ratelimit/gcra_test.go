@@ -45,6 +45,15 @@ func TestNoMinuteHasMoreThanItsCalls(t *testing.T) {
 	})
 }
 
+func TestNoWholeNumberOfCallsIsPassedByRounding(t *testing.T) {
+	for perMinute := 1; perMinute <= 100_000; perMinute++ {
+		open, _ := Limits{PerSecond: float64(perMinute) / 60}.intervals()
+		if most := int((time.Minute+burst)/open) + 1; most > perMinute {
+			t.Errorf("%d slots in 60.25 s, %d calls a minute", most, perMinute)
+		}
+	}
+}
+
 func TestUnsetPaceHasNoSlots(t *testing.T) {
 	for _, p := range []float64{0, -1, math.NaN()} {
 		if open, reserved := (Limits{PerSecond: p, UrgentPace: 0.2}).intervals(); open != 0 || reserved != 0 {

@@ -64,9 +64,9 @@ func (l Limits) intervals() (open, reserved time.Duration) {
 	return every(rate * (1 - urgent)), every(rate * urgent)
 }
 
-// every is the distance of slots at a rate per second, rounded up.
+// every is the distance of slots at a rate per second, rounded up; the quotient is true to far less than a thousandth.
 func every(rate float64) time.Duration {
-	return time.Duration(math.Floor(1e9/rate) + 1)
+	return time.Duration(math.Floor(1e9/rate+1e-3) + 1)
 }
 
 // ppm is a share as whole parts of a million, so that Lua and Go reckon alike.

@@ -168,6 +168,7 @@ func TestPodsThatDieLoseLittle(t *testing.T) {
 // A Redis that starts again without its last second: it has not heard of what pods spent and leased in it, nor of a pod
 // that began in it.
 func TestRedisSetBackOverrunsNoDay(t *testing.T) {
+	const senders = 16 // of a pod
 	for _, c := range []struct {
 		quota, cut int // the calls of the day, and those before the cut
 	}{{480, 100}, {480, 460}, {5000, 1500}, {20, 12}} {
@@ -179,11 +180,11 @@ func TestRedisSetBackOverrunsNoDay(t *testing.T) {
 				defer w.mu.Unlock()
 				return int64(c.quota), int64(len(w.calls)), nil
 			})
-			var senders sync.WaitGroup
+			var wg sync.WaitGroup
 			begin := func() {
 				for _, q := range pods(t, m, 1, Limits{PerDay: 1, PerSecond: 200}, wechat) {
-					for range 16 {
-						senders.Go(func() {
+					for range senders {
+						wg.Go(func() {
 							for {
 								tok, err := q.Take(t.Context(), template, message.Bulk, 2*time.Second)
 								if r, ok := errors.AsType[*Refused](err); ok && r.Reason == outcome.Quota {
@@ -212,8 +213,9 @@ func TestRedisSetBackOverrunsNoDay(t *testing.T) {
 			begin()
 			goneBy(c.cut)
 			m.setBack(old)
-			senders.Wait()
-			if n := len(w.calls); n > c.quota || n < c.quota*95/100 {
+			wg.Wait()
+			// What was under way as WeChat counted is counted twice until it is asked again.
+			if n := len(w.calls); n > c.quota || n < c.quota-3*senders {
 				t.Errorf("set back after %d: %d calls of %d", c.cut, n, c.quota)
 			}
 		})
