@@ -24,7 +24,7 @@ type childFlags struct {
 	Senders    int
 	N          int
 	PerSecond  int
-	Lean       bool
+	Client     string // of the limit
 	CPUProfile string `name:"cpu-profile"`
 }
 

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,6 +16,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/valyala/fasthttp"
+
+	"github.com/hongyan-dispatch/hongyan/internal/wechat"
 )
 
 // outcomeRow is the row that the limit and the naive build write.
@@ -29,10 +33,9 @@ func runLimit(ctx context.Context, f childFlags) error {
 		return err
 	}
 	defer db.Close()
-	post := postWithNetHTTP(f.URL, f.Senders)
-	if f.Lean {
-		post = postWithFastHTTP(f.URL, f.Senders)
-	}
+	post := map[string]func(string, int) func([]byte) (int64, error){
+		limitOurs: postWithOurs, limitNet: postWithNetHTTP, limitLean: postWithFastHTTP,
+	}[f.Client](f.URL, f.Senders)
 	fmt.Println("ready")
 	waitForStart()
 
@@ -74,6 +77,25 @@ func runLimit(ctx context.Context, f childFlags) error {
 }
 
 const sendPath = "/cgi-bin/message/template/send?access_token=bench-token-0123456789"
+
+// postWithOurs has the client that a worker has.
+func postWithOurs(base string, c int) func([]byte) (int64, error) {
+	to, err := url.Parse(base)
+	if err != nil {
+		panic(err) // the parent wrote it
+	}
+	path, query, _ := strings.Cut(sendPath, "?")
+	transport := wechat.NewHTTP(wechat.HTTPConfig{MaxConns: c})
+	return func(body []byte) (int64, error) {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		reply, _, err := transport.Do(ctx, wechat.Call{Method: http.MethodPost, Base: to, Path: path, Query: wechat.NewSecret(query), Body: body})
+		if err != nil {
+			return 0, err
+		}
+		return accepted(reply.Body)
+	}
+}
 
 func postWithNetHTTP(url string, c int) func([]byte) (int64, error) {
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: c, MaxIdleConns: c}, Timeout: 10 * time.Second}

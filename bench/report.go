@@ -33,7 +33,7 @@ type Subject struct {
 	Max       float64            `json:"max"`
 	CPU       float64            `json:"cpu_us_per_message"`
 	CPUOf     map[string]float64 `json:"cpu_us_of"`
-	OfLimit   float64            `json:"ratio_to_limit"` // with net/http, which Hongyan uses
+	OfLimit   float64            `json:"ratio_to_limit"` // with the client that Hongyan uses
 	OfLean    float64            `json:"ratio_to_lean_limit"`
 	TimesNaiv float64            `json:"times_naive"`
 	PeakRSS   float64            `json:"peak_rss_mib"`
@@ -73,7 +73,7 @@ func summarise(runs map[string][]Run) []Subject {
 			Rate:      medianOf(mine, func(r Run) float64 { return r.Rate }),
 			CPU:       medianOf(mine, func(r Run) float64 { return r.CPU }),
 			PeakRSS:   medianOf(mine, func(r Run) float64 { return r.PeakRSS }),
-			OfLimit:   quotient(mine, runs[limitNet]),
+			OfLimit:   quotient(mine, runs[limitOurs]),
 			OfLean:    quotient(mine, runs[limitLean]),
 			TimesNaiv: quotient(mine, runs[naive]),
 			CPUOf:     map[string]float64{},

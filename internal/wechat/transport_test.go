@@ -291,7 +291,7 @@ func TestWithoutAConnectionNothingWasSent(t *testing.T) {
 		release := make(chan struct{})
 		entered := make(chan struct{})
 		client := newClient(t, func(w http.ResponseWriter, _ *http.Request) { close(entered); <-release })
-		client.transport.(*HTTP).rt.MaxConnsPerHost = 1
+		client.transport = NewHTTP(HTTPConfig{MaxConns: 1})
 		var first sync.WaitGroup
 		first.Go(func() { client.SendCustom(t.Context(), canaryToken, "oUser", []byte(`{}`)) })
 		<-entered
@@ -307,12 +307,12 @@ func TestWithoutAConnectionNothingWasSent(t *testing.T) {
 }
 
 func TestProxyOfTheEnvironmentIsNotAsked(t *testing.T) {
-	if NewHTTP(HTTPConfig{}).rt.Proxy != nil {
-		t.Error("the transport asks somebody for a proxy")
+	for _, name := range []string{"HTTP_PROXY", "http_proxy", "ALL_PROXY"} {
+		t.Setenv(name, "http://127.0.0.1:1")
 	}
-	proxy, _ := url.Parse("http://127.0.0.1:1")
-	if NewHTTP(HTTPConfig{Proxy: proxy}).rt.Proxy == nil {
-		t.Error("the configured proxy is not used")
+	client := clientOf(t, newRawServer(t, func(int64) (string, bool) { return goodReply, false }).url)
+	if r := client.SendCustom(t.Context(), canaryToken, "oUser", []byte(`{}`)); r.Class != Sent {
+		t.Errorf("got %v, %v", r.Class, r.Err)
 	}
 }
 
