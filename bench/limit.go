@@ -87,9 +87,9 @@ func postWithOurs(base string, c int) func([]byte) (int64, error) {
 	path, query, _ := strings.Cut(sendPath, "?")
 	transport := wechat.NewHTTP(wechat.HTTPConfig{MaxConns: c})
 	return func(body []byte) (int64, error) {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		defer cancel()
-		reply, _, err := transport.Do(ctx, wechat.Call{Method: http.MethodPost, Base: to, Path: path, Query: wechat.NewSecret(query), Body: body})
+		reply, _, err := transport.Do(context.Background(), wechat.Call{
+			Method: http.MethodPost, Base: to, Path: path, Query: wechat.NewSecret(query), Body: body, Timeout: 10 * time.Second,
+		})
 		if err != nil {
 			return 0, err
 		}

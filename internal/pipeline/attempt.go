@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"context"
 	"time"
 
 	"github.com/hongyan-dispatch/hongyan/internal/wechat"
@@ -34,14 +35,17 @@ type Attempt struct {
 	Fate    Fate
 	Effects Effects
 
+	lasting context.Context // of the run, for what must come to its end also while the pod drains
+
 	window bool // holds a slot of the customer-service window
 	spent  bool // and has spent it
 	token  wechat.Token
 	quota  QuotaToken
 	claim  Claim
 	share  *share
-	places []func() // releases of what the run holds in lines
-	sender bool     // one of them is a sender
+	places [4]*line // where the run holds a place, as many as held says
+	held   int
+	sender bool // one of them is a sender
 }
 
 // Claimed is the claim that the run holds, if it holds one.

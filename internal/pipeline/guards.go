@@ -224,8 +224,8 @@ func hasSender(s *Senders) Stage {
 			return outcome.Outcome{}, err
 		},
 		Undo: func(_ context.Context, a *Attempt) {
-			for _, release := range a.places {
-				release()
+			for _, l := range a.places[:a.held] {
+				l.release()
 			}
 		},
 	}
@@ -233,16 +233,15 @@ func hasSender(s *Senders) Stage {
 
 // enter waits for a place in the account's line, and then for one in that of all.
 func (a *Attempt) enter(ctx context.Context, own, all *line) error {
-	mine, err := a.share.enter(ctx, own, a.Message.Lane)
-	if err != nil {
+	if err := a.share.enter(ctx, own, a.Message.Lane); err != nil {
 		return err
 	}
-	release, err := all.acquire(ctx, a.Message.Lane)
-	if err != nil {
-		mine()
+	if err := all.acquire(ctx, a.Message.Lane); err != nil {
+		own.release()
 		return err
 	}
-	a.places = append(a.places, release, mine)
+	a.places[a.held], a.places[a.held+1] = all, own
+	a.held += 2
 	return nil
 }
 

@@ -252,13 +252,13 @@ func TestDrainBeforeTheClaimReturnsTheParcel(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld()
 			w.senders = NewSenders(1, 1)
-			busy, _ := w.senders.wire.acquire(t.Context(), message.Normal)
+			_ = w.senders.wire.acquire(t.Context(), message.Normal)
 			ctx, drain := context.WithCancel(t.Context())
 			go func() { time.Sleep(time.Second); drain() }()
 			if _, err := New(w.deps()).Run(ctx, w.attempt(message.Custom)); !errors.Is(err, context.Canceled) {
 				t.Errorf("got %v, want the context's error", err)
 			}
-			busy()
+			w.senders.wire.release()
 			if got := w.gone(); got != "release returned" || w.held() != "" {
 				t.Errorf("the slot and the tokens: %q, %s", got, w.held())
 			}

@@ -41,26 +41,26 @@ type Stage struct {
 // for whether a claim is held, and [Attempt.Fate] for how far the message came. An error means that nothing
 // was decided: the parcel comes back. Takes are settled in either case.
 func (p Pipeline) Run(ctx context.Context, a *Attempt) (outcome.Outcome, error) {
+	a.lasting = context.WithoutCancel(ctx)
 	for i, stage := range p {
 		o, err := stage.Run(ctx, a)
 		if err != nil {
-			p[:i].undo(ctx, a)
+			p[:i].undo(a)
 			return outcome.Outcome{}, fmt.Errorf("%s: %w", stage.Name, err)
 		}
 		if o.Decided() || a.Fate == ClaimRefused {
 			a.Stage = stage.Name
-			p[:i].undo(ctx, a)
+			p[:i].undo(a)
 			return o, nil
 		}
 	}
 	return outcome.Outcome{}, fmt.Errorf("no stage decided about message %s", a.Message.ID)
 }
 
-func (p Pipeline) undo(ctx context.Context, a *Attempt) {
-	ctx = context.WithoutCancel(ctx)
+func (p Pipeline) undo(a *Attempt) {
 	for i := len(p) - 1; i >= 0; i-- {
 		if p[i].Undo != nil {
-			p[i].Undo(ctx, a)
+			p[i].Undo(a.lasting, a)
 		}
 	}
 }

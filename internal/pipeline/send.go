@@ -24,7 +24,7 @@ func claimed(l Ledger) Stage {
 		}
 		fault.At(fault.Taken, string(a.Message.Kind))
 		// A claim that is asked for is waited for: one that is committed and not known would strand the message.
-		claim, err := l.Claim(context.WithoutCancel(ctx), a)
+		claim, err := l.Claim(a.lasting, a)
 		if err != nil {
 			return outcome.Outcome{}, err
 		}
@@ -47,7 +47,7 @@ func claimed(l Ledger) Stage {
 func send(d Deps) Stage {
 	return Stage{Name: "send", Run: func(ctx context.Context, a *Attempt) (outcome.Outcome, error) {
 		// From here on the claim is held: whatever happens ends in an outcome, also while the pod drains.
-		ctx = context.WithoutCancel(ctx)
+		ctx = a.lasting
 		if a.claim.Attempt > 1 && !a.share.may(time.Now()) {
 			return a.unsentFor(stuckFor, errBudget), nil
 		}

@@ -76,9 +76,9 @@ func (l *line) taken() int {
 	return l.size - l.free
 }
 
-// acquire waits for a place and answers with its release, which is called once. In a line that is stuck at some look,
+// acquire waits for a place; release gives it back. In a line that is stuck at some look,
 // every stuckAfter, all that wait give up with errStuck.
-func (l *line) acquire(ctx context.Context, lane message.Lane) (func(), error) {
+func (l *line) acquire(ctx context.Context, lane message.Lane) error {
 	queue, floor := l.others, l.kept
 	if lane == message.Urgent {
 		queue, floor = l.urgent, 0
@@ -87,7 +87,7 @@ func (l *line) acquire(ctx context.Context, lane message.Lane) (func(), error) {
 	if l.free > floor && queue.Len() == 0 {
 		l.free--
 		l.mu.Unlock()
-		return l.release, nil
+		return nil
 	}
 	p := &place{ready: make(chan struct{})}
 	waits := queue.PushBack(p)
@@ -96,12 +96,9 @@ func (l *line) acquire(ctx context.Context, lane message.Lane) (func(), error) {
 
 	select {
 	case <-p.ready:
-		if p.err != nil {
-			return nil, p.err
-		}
-		return l.release, nil
+		return p.err
 	case <-ctx.Done():
-		return nil, l.leave(queue, waits, ctx.Err())
+		return l.leave(queue, waits, ctx.Err())
 	}
 }
 

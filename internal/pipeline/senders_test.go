@@ -11,11 +11,10 @@ import (
 func TestLine(t *testing.T) {
 	take := func(t *testing.T, l *line, lane message.Lane) func() {
 		t.Helper()
-		release, err := l.acquire(t.Context(), lane)
-		if err != nil {
+		if err := l.acquire(t.Context(), lane); err != nil {
 			t.Fatal(err)
 		}
-		return release
+		return l.release
 	}
 
 	t.Run("urgent messages stand first in the line", func(t *testing.T) {
@@ -45,7 +44,7 @@ func TestLine(t *testing.T) {
 		take(t, &l, message.Bulk)
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if _, err := l.acquire(ctx, message.Bulk); err == nil {
+		if err := l.acquire(ctx, message.Bulk); err == nil {
 			t.Error("a bulk message took the urgent place")
 		}
 		take(t, &l, message.Urgent)
@@ -60,8 +59,8 @@ func TestLine(t *testing.T) {
 			release := take(t, &l, message.Normal)
 			ctx, cancel := context.WithCancel(t.Context())
 			go func() {
-				if done, err := l.acquire(ctx, message.Normal); err == nil {
-					done()
+				if err := l.acquire(ctx, message.Normal); err == nil {
+					l.release()
 				}
 			}()
 			synctest.Wait()

@@ -69,7 +69,7 @@ func (s *Senders) share(app message.AppID) *share {
 }
 
 // enter waits for a place in one of the share's lines.
-func (s *share) enter(ctx context.Context, l *line, lane message.Lane) (func(), error) {
+func (s *share) enter(ctx context.Context, l *line, lane message.Lane) error {
 	s.mu.Lock()
 	if s.wire.taken() == 0 {
 		s.heard = time.Now()

@@ -63,10 +63,8 @@ func (c *Client) send(ctx context.Context, call Call) Result {
 	if len(call.Body) == 0 {
 		return Result{Class: NotSent, Err: fmt.Errorf("%s: %w", call.Path, errNoObject)}
 	}
-	call.Method, call.Base = http.MethodPost, c.base
+	call.Method, call.Base, call.Timeout = http.MethodPost, c.base, c.timeout
 	start := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
-	defer cancel()
 	reply, connected, err := c.transport.Do(ctx, call)
 	r := Result{Connected: connected, Elapsed: time.Since(start), Date: reply.Date}
 	if err != nil {
@@ -107,13 +105,10 @@ func (c *Client) judge(r Result, call Call, a answer) Result {
 // call makes any other call and decodes the reply into out, if out is not nil. Its error is an *Error
 // if WeChat refused.
 func (c *Client) call(ctx context.Context, call Call, out any) (Reply, error) {
-	call.Base = c.base
-	timeout := c.timeout
+	call.Base, call.Timeout = c.base, c.timeout
 	if call.Stream != nil {
-		timeout = c.uploadTimeout
+		call.Timeout = c.uploadTimeout
 	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
 	reply, _, err := c.transport.Do(ctx, call)
 	if err != nil {
 		return Reply{}, transportError(call, err)

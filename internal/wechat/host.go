@@ -55,7 +55,14 @@ func newHost(t *HTTP, u *url.URL) *host {
 }
 
 // enter waits for the right to have a connection.
-func (h *host) enter(ctx context.Context) error {
+func (h *host) enter(ctx context.Context, ends time.Time) error {
+	select {
+	case h.slots <- struct{}{}:
+		return nil
+	default:
+	}
+	ctx, cancel := until(ctx, ends)
+	defer cancel()
 	select {
 	case h.slots <- struct{}{}:
 		return nil
@@ -64,17 +71,23 @@ func (h *host) enter(ctx context.Context) error {
 	}
 }
 
+func until(ctx context.Context, ends time.Time) (context.Context, context.CancelFunc) {
+	if ends.IsZero() {
+		return context.WithCancel(ctx)
+	}
+	return context.WithDeadline(ctx, ends)
+}
+
 func (h *host) leave() { <-h.slots }
 
-// get returns an idle connection that the other side has not closed, or a new one, with the deadline of ctx.
-func (h *host) get(ctx context.Context) (*conn, error) {
-	deadline, _ := ctx.Deadline()
+// get returns an idle connection that the other side has not closed, or a new one, whose deadline is set.
+func (h *host) get(ctx context.Context, ends time.Time) (*conn, error) {
 	for {
 		n := h.last()
 		if n == nil {
-			return h.dial(ctx, deadline)
+			return h.dial(ctx, ends)
 		}
-		if time.Since(n.since) < idleTimeout && n.SetDeadline(deadline) == nil && n.isQuiet() {
+		if time.Since(n.since) < idleTimeout && n.SetDeadline(ends) == nil && n.isQuiet() {
 			return n, nil
 		}
 		_ = n.Close()
@@ -118,25 +131,27 @@ func (h *host) closeIdle(age time.Duration) {
 	}
 }
 
-func (h *host) dial(ctx context.Context, deadline time.Time) (*conn, error) {
+func (h *host) dial(ctx context.Context, ends time.Time) (*conn, error) {
+	ctx, cancel := until(ctx, ends)
+	defer cancel()
 	socket, err := h.t.dialer.DialContext(ctx, "tcp", h.address)
 	if err != nil {
 		return nil, err
 	}
-	n, err := h.newConn(ctx, socket, deadline)
+	n, err := h.newConn(ctx, socket, ends)
 	if err != nil {
 		_ = socket.Close()
 	}
 	return n, err
 }
 
-func (h *host) newConn(ctx context.Context, socket net.Conn, deadline time.Time) (n *conn, err error) {
+func (h *host) newConn(ctx context.Context, socket net.Conn, ends time.Time) (n *conn, err error) {
 	n = &conn{Conn: socket}
 	n.look = func(fd uintptr) bool { n.quiet = quiet(fd); return true }
 	if n.socket, err = socket.(syscall.Conn).SyscallConn(); err != nil {
 		return nil, err
 	}
-	if err := n.SetDeadline(deadline); err != nil {
+	if err := n.SetDeadline(ends); err != nil {
 		return nil, err
 	}
 	if h.secure {

@@ -41,8 +41,11 @@ type HTTP struct {
 	tls      *tls.Config
 
 	mu    sync.Mutex
-	hosts map[string]*host // by scheme and host
+	hosts map[origin]*host
 }
+
+// origin is where a URL leads.
+type origin struct{ scheme, host string }
 
 // NewHTTP returns a transport, which several clients may share.
 func NewHTTP(c HTTPConfig) *HTTP {
@@ -55,7 +58,7 @@ func NewHTTP(c HTTPConfig) *HTTP {
 		maxConns: cmp.Or(max(c.MaxConns, 0), defaultMaxConns),
 		dialer:   net.Dialer{Timeout: dialTimeout, KeepAlive: keepAlive},
 		tls:      settings,
-		hosts:    map[string]*host{},
+		hosts:    map[origin]*host{},
 	}
 }
 
@@ -76,12 +79,13 @@ func (t *HTTP) Do(ctx context.Context, c Call) (reply Reply, connected bool, err
 	if err := ctx.Err(); err != nil {
 		return Reply{}, false, err
 	}
+	ends := c.ends(ctx)
 	h := t.host(c.Base)
-	if err := h.enter(ctx); err != nil {
+	if err := h.enter(ctx, ends); err != nil {
 		return Reply{}, false, err
 	}
 	defer h.leave()
-	n, err := h.get(ctx)
+	n, err := h.get(ctx, ends)
 	if err != nil {
 		return Reply{}, false, err
 	}
@@ -90,21 +94,36 @@ func (t *HTTP) Do(ctx context.Context, c Call) (reply Reply, connected bool, err
 		return Reply{}, false, err
 	}
 
-	stop := context.AfterFunc(ctx, func() { _ = n.SetDeadline(time.Unix(1, 0)) })
+	untouched := func() bool { return true }
+	if ctx.Done() != nil {
+		untouched = context.AfterFunc(ctx, func() { _ = n.SetDeadline(time.Unix(1, 0)) })
+	}
 	reply, again, err := n.exchange(c)
-	switch untouched := stop(); {
+	again = untouched() && again
+	switch {
 	case err != nil:
 		_ = n.Close()
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			err = cmp.Or(ctx.Err(), context.DeadlineExceeded)
 		}
 		return Reply{}, true, err
-	case again && untouched:
+	case again:
 		h.put(n)
 	default:
 		_ = n.Close()
 	}
 	return reply, true, nil
+}
+
+// ends is when the call must have ended; zero: never.
+func (c Call) ends(ctx context.Context) time.Time {
+	at, bounded := ctx.Deadline()
+	if c.Timeout > 0 {
+		if own := time.Now().Add(c.Timeout); !bounded || own.Before(at) {
+			return own
+		}
+	}
+	return at
 }
 
 // asEverybody is what the fault suite finds out: the client that everybody has, which goes where an answer sends it.
@@ -126,7 +145,7 @@ func (c Call) asEverybody(ctx context.Context) (Reply, bool, error) {
 }
 
 func (t *HTTP) host(u *url.URL) *host {
-	key := u.Scheme + "://" + u.Host
+	key := origin{u.Scheme, u.Host}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	h := t.hosts[key]

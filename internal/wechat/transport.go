@@ -24,6 +24,7 @@ type Call struct {
 	Body        []byte    // not touched after Do returned, but perhaps still read: never reuse it
 	Stream      io.Reader // instead of Body: exactly Length bytes
 	Length      int64
+	Timeout     time.Duration // from start to last byte; 0: as long as ctx lasts
 }
 
 // String is the request for logs: no query, no body.

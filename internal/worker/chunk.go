@@ -95,6 +95,7 @@ func (h *Handler) chunk(ctx context.Context, t *asynq.Task) error {
 	fault.At(fault.Dequeued, string(c.Kind))
 	r := &run{Handler: h, chunk: c, tally: map[string]int{}}
 	r.ctx, r.halt = context.WithCancelCause(ctx)
+	r.after = context.WithoutCancel(ctx)
 	defer r.halt(nil)
 	h.runs.Store(r, nil)
 	defer h.runs.Delete(r)
@@ -104,7 +105,7 @@ func (h *Handler) chunk(ctx context.Context, t *asynq.Task) error {
 	case campaign.Cancelled, campaign.Failed:
 		return r.see(r.cancel)
 	}
-	return h.Chunks.GiveBack(context.WithoutCancel(ctx), c, Hold{})
+	return h.Chunks.GiveBack(r.after, c, Hold{})
 }
 
 // A run is one worker's way through a chunk. It stops between messages: what is not claimed by then is left over.
@@ -112,6 +113,7 @@ type run struct {
 	*Handler
 	chunk *Chunk
 	ctx   context.Context // of this run
+	after context.Context // outlives it
 	halt  context.CancelCauseFunc
 
 	mu    sync.Mutex
@@ -123,14 +125,13 @@ type run struct {
 
 // see goes through the chunk's letters and ends the run.
 func (r *run) see(each func(Letter)) error {
-	after := context.WithoutCancel(r.ctx)
 	n, letters, err := r.Chunks.Letters(r.ctx, r.chunk)
 	if err != nil {
 		r.fail(err)
-		return r.Chunks.GiveBack(after, r.chunk, r.hold)
+		return r.Chunks.GiveBack(r.after, r.chunk, r.hold)
 	}
 	var keeper sync.WaitGroup
-	kept, release := context.WithCancel(after)
+	kept, release := context.WithCancel(r.after)
 	keeper.Go(func() { r.keep(kept) })
 	r.all(n, letters, each)
 	release()
@@ -139,11 +140,11 @@ func (r *run) see(each func(Letter)) error {
 	case errors.Is(context.Cause(r.ctx), errLost):
 		return nil
 	case r.left > 0:
-		return r.Chunks.GiveBack(after, r.chunk, r.hold)
+		return r.Chunks.GiveBack(r.after, r.chunk, r.hold)
 	case r.open || !r.chunk.First:
-		return r.Chunks.End(after, r.chunk, nil)
+		return r.Chunks.End(r.after, r.chunk, nil)
 	}
-	return r.Chunks.End(after, r.chunk, r.tally)
+	return r.Chunks.End(r.after, r.chunk, r.tally)
 }
 
 // keep keeps the run, and halts it where the campaign does not run any more.
@@ -315,7 +316,7 @@ func (r *run) cancel(l Letter) {
 
 // settled writes an outcome, and counts it.
 func (r *run) settled(a *pipeline.Attempt, o outcome.Outcome, start time.Time) {
-	if err := r.settle(context.WithoutCancel(r.ctx), a, o); err != nil {
+	if err := r.settle(r.after, a, o); err != nil {
 		r.leave(1)
 		r.fail(fmt.Errorf("settle %s: %w", a.Message.ID, err))
 		return
@@ -332,7 +333,7 @@ func (r *run) settled(a *pipeline.Attempt, o outcome.Outcome, start time.Time) {
 	r.open = r.open || !o.Status.Terminal()
 	r.mu.Unlock()
 	if reason := r.watch.note(r.chunk.Campaign, r.chunk.StopAt, o); reason != "" {
-		if err := r.Chunks.Stop(context.WithoutCancel(r.ctx), r.chunk, reason); err == nil {
+		if err := r.Chunks.Stop(r.after, r.chunk, reason); err == nil {
 			r.haltAll()
 		}
 	}

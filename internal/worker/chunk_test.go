@@ -339,7 +339,7 @@ func TestFewMessagesOfAFlowAreInHand(t *testing.T) {
 
 // all sends the shelf's letters under a run of their own, without its end.
 func (h *Handler) all(t *testing.T, s *shelf) {
-	r := &run{Handler: h, chunk: s.chunk, tally: map[string]int{}}
+	r := &run{Handler: h, chunk: s.chunk, tally: map[string]int{}, after: context.WithoutCancel(t.Context())}
 	r.ctx, r.halt = context.WithCancelCause(t.Context())
 	letters := make([]Letter, 20)
 	for i, m := range parcelOf(len(letters)).Messages {
