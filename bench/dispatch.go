@@ -20,8 +20,8 @@ type cell struct {
 }
 
 var cells = []cell{
-	{0, 64, map[string]int{limitOurs: 300_000, limitNet: 200_000, limitLean: 300_000, naive: 20_000, batches: 200_000, chunked: 200_000, singles: 30_000}},
-	{0, 256, map[string]int{limitOurs: 300_000, limitNet: 200_000, limitLean: 300_000, naive: 20_000, batches: 200_000, chunked: 200_000, singles: 30_000}},
+	{0, 64, map[string]int{limitOurs: 300_000, limitNet: 200_000, limitLean: 300_000, naive: 20_000, batches: 200_000, chunked: 400_000, singles: 30_000}},
+	{0, 256, map[string]int{limitOurs: 300_000, limitNet: 200_000, limitLean: 300_000, naive: 20_000, batches: 200_000, chunked: 400_000, singles: 30_000}},
 	{20 * time.Millisecond, 64, map[string]int{limitOurs: 9_000, limitNet: 9_000, limitLean: 9_000, naive: 4_000, batches: 24_000, chunked: 24_000, singles: 8_000}},
 	{20 * time.Millisecond, 256, map[string]int{limitOurs: 30_000, limitNet: 24_000, limitLean: 30_000, naive: 4_000, batches: 80_000, chunked: 80_000, singles: 10_000}},
 }

@@ -36,7 +36,11 @@ type environment struct {
 }
 
 func start(ctx context.Context) (*environment, error) {
-	stack, err := devstack.Start(ctx, devstack.Options{Redis: true, Postgres: true, RedisAppendOnly: true, Log: os.Stderr})
+	stack, err := devstack.Start(ctx, devstack.Options{
+		Redis: true, Postgres: true, RedisAppendOnly: true, Log: os.Stderr,
+		// As one would run it for such loads: the defaults make it write pages out and checkpoint all the time.
+		PostgresSettings: map[string]string{"shared_buffers": "512MB", "max_wal_size": "8GB"},
+	})
 	if err != nil {
 		return nil, err
 	}

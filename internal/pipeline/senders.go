@@ -22,7 +22,7 @@ type Senders struct {
 
 // claimsAhead is how many messages with a client id may be claimed beside those on the wire, so that a commit carries
 // many. More of them would carry no more, and be out of the processor's caches when their turn comes.
-const claimsAhead = 128
+const claimsAhead = 256
 
 // NewSenders makes n senders for that many accounts, of which a sixteenth (one at least, if n > 1, and eight at most) is
 // kept for urgent messages: enough where calls hang, and what they cost a campaign is their share of the rate.
