@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"sync"
 	"syscall"
 	"time"
@@ -37,6 +38,7 @@ type conn struct {
 	socket syscall.RawConn
 	look   func(fd uintptr) (done bool)
 	quiet  bool // what look saw: open, and nothing to read
+	secure bool
 	since  time.Time
 	in     *bufio.Reader
 	left   io.LimitedReader // of Conn: what the answer may still take
@@ -50,7 +52,7 @@ func newHost(t *HTTP, u *url.URL) *host {
 		port = "443"
 	}
 	h.address = net.JoinHostPort(h.name, cmp.Or(u.Port(), port))
-	h.reap = time.AfterFunc(idleTimeout, func() { h.closeIdle(idleTimeout) })
+	h.reap = time.AfterFunc(t.idle, func() { h.closeIdle(t.idle) })
 	return h
 }
 
@@ -83,11 +85,15 @@ func (h *host) leave() { <-h.slots }
 // get returns an idle connection that the other side has not closed, or a new one, whose deadline is set.
 func (h *host) get(ctx context.Context, ends time.Time) (*conn, error) {
 	for {
+		now := time.Now()
+		if !ends.IsZero() && !now.Before(ends) {
+			return nil, context.DeadlineExceeded
+		}
 		n := h.last()
 		if n == nil {
 			return h.dial(ctx, ends)
 		}
-		if time.Since(n.since) < idleTimeout && n.SetDeadline(ends) == nil && n.isQuiet() {
+		if now.Sub(n.since) < h.t.idle && n.isQuiet(ends) {
 			return n, nil
 		}
 		_ = n.Close()
@@ -108,11 +114,14 @@ func (h *host) last() *conn {
 
 func (h *host) put(n *conn) {
 	n.since = time.Now()
+	if cap(n.out) > keptBytes {
+		n.out = nil
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.idle = append(h.idle, n)
 	if len(h.idle) == 1 {
-		h.reap.Reset(idleTimeout)
+		h.reap.Reset(h.t.idle)
 	}
 }
 
@@ -146,7 +155,7 @@ func (h *host) dial(ctx context.Context, ends time.Time) (*conn, error) {
 }
 
 func (h *host) newConn(ctx context.Context, socket net.Conn, ends time.Time) (n *conn, err error) {
-	n = &conn{Conn: socket}
+	n = &conn{Conn: socket, secure: h.secure}
 	n.look = func(fd uintptr) bool { n.quiet = quiet(fd); return true }
 	if n.socket, err = socket.(syscall.Conn).SyscallConn(); err != nil {
 		return nil, err
@@ -170,12 +179,28 @@ func (h *host) newConn(ctx context.Context, socket net.Conn, ends time.Time) (n 
 	return n, nil
 }
 
-// isQuiet says whether an idle connection is open and has nothing to say. One that was closed while it was idle would
-// be found out by a message of which then nobody knew whether it was sent.
-func (n *conn) isQuiet() bool {
+// isQuiet says whether an idle connection is open and has nothing to say, and sets its deadline. One that was closed
+// while it was idle would be found out by a message of which then nobody knew whether it was sent.
+func (n *conn) isQuiet(ends time.Time) bool {
+	if n.secure && !n.readNothing() {
+		return false
+	}
 	n.quiet = false
-	return n.socket.Read(n.look) == nil && n.quiet
+	return n.SetDeadline(ends) == nil && n.socket.Read(n.look) == nil && n.quiet
 }
+
+// readNothing says that nothing lies in the TLS connection, which reads ahead, so that a look at the socket does not
+// find it. A read whose time is over asks the socket for nothing.
+func (n *conn) readNothing() bool {
+	if n.SetDeadline(past) != nil {
+		return false
+	}
+	n.left.N = 1
+	_, err := n.in.Peek(1)
+	return errors.Is(err, os.ErrDeadlineExceeded)
+}
+
+var past = time.Unix(1, 0)
 
 // exchange writes the request, whose head is in n.out, and reads the answer. again: the connection may be used again.
 func (n *conn) exchange(c Call) (reply Reply, again bool, err error) {
@@ -189,7 +214,7 @@ func (n *conn) exchange(c Call) (reply Reply, again bool, err error) {
 	}
 	fault.At(fault.Written, c.Path)
 
-	n.left.N = maxAnswerHeaders + MaxAnswer
+	n.left.N = maxAnswerBytes
 	request := http.Request{Method: c.Method}
 	res, err := http.ReadResponse(n.in, &request)
 	for err == nil && res.StatusCode < 200 && res.StatusCode != http.StatusSwitchingProtocols {
@@ -205,7 +230,10 @@ func (n *conn) exchange(c Call) (reply Reply, again bool, err error) {
 	return reply, whole && !res.Close, nil
 }
 
-const maxAnswerHeaders = 64 << 10
+const (
+	maxAnswerBytes = MaxAnswer + 64<<10 // with its head
+	keptBytes      = 64 << 10           // for requests, by an idle connection
+)
 
 var errTooLong = errors.New("answer exceeds 1 MiB")
 

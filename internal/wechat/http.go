@@ -37,6 +37,7 @@ type HTTPConfig struct {
 // that is in any doubt it never uses again.
 type HTTP struct {
 	maxConns int
+	idle     time.Duration // how long a connection may lie unused
 	dialer   net.Dialer
 	tls      *tls.Config
 
@@ -56,6 +57,7 @@ func NewHTTP(c HTTPConfig) *HTTP {
 	settings.NextProtos = []string{"http/1.1"}
 	return &HTTP{
 		maxConns: cmp.Or(max(c.MaxConns, 0), defaultMaxConns),
+		idle:     idleTimeout,
 		dialer:   net.Dialer{Timeout: dialTimeout, KeepAlive: keepAlive},
 		tls:      settings,
 		hosts:    map[origin]*host{},
@@ -96,7 +98,7 @@ func (t *HTTP) Do(ctx context.Context, c Call) (reply Reply, connected bool, err
 
 	untouched := func() bool { return true }
 	if ctx.Done() != nil {
-		untouched = context.AfterFunc(ctx, func() { _ = n.SetDeadline(time.Unix(1, 0)) })
+		untouched = context.AfterFunc(ctx, func() { _ = n.SetDeadline(past) })
 	}
 	reply, again, err := n.exchange(c)
 	again = untouched() && again

@@ -1,6 +1,7 @@
 package wechat
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -232,16 +233,15 @@ func TestAnswersOfAllShapesAreRead(t *testing.T) {
 
 func TestAnswersThatAreTooLongOrNoneAreNoAnswers(t *testing.T) {
 	for name, answer := range map[string]string{
-		"a long header":                        "HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", maxAnswerHeaders+MaxAnswer) + "\r\n\r\n",
-		"a long body of a length":              "HTTP/1.1 200 OK\r\nContent-Length: 1048577\r\n\r\n" + strings.Repeat("x", MaxAnswer+1),
-		"a length that is no number":           "HTTP/1.1 200 OK\r\nContent-Length: 1x\r\n\r\n{}",
-		"two lengths":                          "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
-		"a chunk that is none":                 "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n",
-		"a header that breaks off":             "HTTP/1.1 200 OK\r\nContent-Le",
-		"announcements without end, cut short": strings.Repeat("HTTP/1.1 100 Continue\r\n\r\n", 1<<16),
+		"a long header":              "HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", maxAnswerBytes) + "\r\n\r\n",
+		"a long body of a length":    "HTTP/1.1 200 OK\r\nContent-Length: 1048577\r\n\r\n" + strings.Repeat("x", MaxAnswer+1),
+		"a length that is no number": "HTTP/1.1 200 OK\r\nContent-Length: 1x\r\n\r\n{}",
+		"two lengths":                "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
+		"a chunk that is none":       "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n",
+		"announcements without end":  strings.Repeat("HTTP/1.1 100 Continue\r\n\r\n", 1<<16),
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newRawServer(t, func(int64) (string, bool) { return answer, true })
+			s := newRawServer(t, func(int64) (string, bool) { return answer, false })
 			transport := NewHTTP(HTTPConfig{})
 			defer transport.Close()
 			if reply, connected, err := transport.Do(t.Context(), post(t, s.url)); err == nil || !connected {
@@ -318,6 +318,57 @@ func TestIdleConnectionsAreClosedInTheEnd(t *testing.T) {
 	transport.Close()
 	if len(h.idle) != 0 {
 		t.Errorf("%d connections wait after Close", len(h.idle))
+	}
+}
+
+func TestIdleConnectionsAreClosedByThemselves(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	closed := make(chan error, 1)
+	go func() {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		in := bufio.NewReader(c)
+		r, _ := http.ReadRequest(in)
+		_, _ = io.Copy(io.Discard, r.Body)
+		_, _ = io.WriteString(c, goodReply)
+		_, err = in.ReadByte()
+		closed <- err
+	}()
+	transport := NewHTTP(HTTPConfig{})
+	transport.idle = time.Millisecond
+	if _, _, err := transport.Do(t.Context(), post(t, "http://"+l.Addr().String())); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-closed:
+		if !errors.Is(err, io.EOF) {
+			t.Error(err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("a connection that nobody uses stays open")
+	}
+}
+
+func TestACallThatComesTooLateClosesNoGoodConnection(t *testing.T) {
+	s, conns := countedServer(t, answering(200, `{}`), false)
+	transport, call := trusting(t, s)
+	for range 2 {
+		if _, _, err := transport.Do(t.Context(), call); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := transport.host(call.Base).get(t.Context(), time.Now()); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v, want that the time is over", err)
+		}
+	}
+	if n := conns.Load(); n != 1 {
+		t.Errorf("%d connections for 2 calls", n)
 	}
 }
 

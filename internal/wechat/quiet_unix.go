@@ -8,5 +8,5 @@ import "syscall"
 func quiet(fd uintptr) bool {
 	var one [1]byte
 	_, _, err := syscall.Recvfrom(int(fd), one[:], syscall.MSG_PEEK)
-	return err == syscall.EAGAIN || err == syscall.EINTR
+	return err == syscall.EAGAIN
 }

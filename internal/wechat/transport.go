@@ -21,7 +21,7 @@ type Call struct {
 	Query       Secret    // the rest of the query, escaped; a Secret, as the legacy token call puts the appsecret here
 	Hide        Secret    // the appsecret within Query or Body, if any: kept out of errors
 	ContentType string    // of the body; application/json if empty
-	Body        []byte    // not touched after Do returned, but perhaps still read: never reuse it
+	Body        []byte    // only read, and not after Do returned
 	Stream      io.Reader // instead of Body: exactly Length bytes
 	Length      int64
 	Timeout     time.Duration // from start to last byte; 0: as long as ctx lasts

@@ -306,16 +306,6 @@ func TestWithoutAConnectionNothingWasSent(t *testing.T) {
 	})
 }
 
-func TestProxyOfTheEnvironmentIsNotAsked(t *testing.T) {
-	for _, name := range []string{"HTTP_PROXY", "http_proxy", "ALL_PROXY"} {
-		t.Setenv(name, "http://127.0.0.1:1")
-	}
-	client := clientOf(t, newRawServer(t, func(int64) (string, bool) { return goodReply, false }).url)
-	if r := client.SendCustom(t.Context(), canaryToken, "oUser", []byte(`{}`)); r.Class != Sent {
-		t.Errorf("got %v, %v", r.Class, r.Err)
-	}
-}
-
 // A leakyTransport fails as http.Client would: with the whole URL in its error.
 type leakyTransport struct{ err error }
 
