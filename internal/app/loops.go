@@ -87,7 +87,7 @@ func (w *pod) syncQuotas(ctx context.Context, now time.Time, synced map[ratelimi
 		a := w.accounts[flow.Account]
 		k := ratelimit.Key{App: message.AppID(a.AppID), API: flow.API}
 		usage, err := w.quota.Usage(ctx, k)
-		if err != nil || !usage.Known { // nothing was sent by it yet
+		if err != nil || !usage.Known { // nothing was sent by it yet, or not since Redis started
 			continue
 		}
 		if now.Sub(synced[k]) < syncEvery && float64(usage.Used) < syncFrom*float64(usage.Limit) {

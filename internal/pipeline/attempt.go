@@ -35,7 +35,7 @@ type Attempt struct {
 	Fate    Fate
 	Effects Effects
 
-	lasting context.Context // of the run, for what must come to its end also while the pod drains
+	lasting context.Context // of the run, for what must end also while the pod drains; here, as it is made once for five uses
 
 	window bool // holds a slot of the customer-service window
 	spent  bool // and has spent it

@@ -21,7 +21,7 @@ type Senders struct {
 }
 
 // claimsAhead is how many messages with a client id may be claimed beside those on the wire, so that a commit carries
-// many. More of them would carry no more, and be out of the processor's caches when their turn comes.
+// many: with half as many the processors wait, more are out of their caches when their turn comes.
 const claimsAhead = 256
 
 // NewSenders makes n senders for that many accounts, of which a sixteenth (one at least, if n > 1, and eight at most) is

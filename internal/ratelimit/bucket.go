@@ -210,7 +210,7 @@ func refusedPace(until time.Time) error {
 // refusedQuota sends to the next day, spread over a minute: no herd at midnight. Where the day's last tokens are only
 // withheld, it sends to when they come free.
 func (b *bucket) refusedQuota(p *pool) error {
-	if p.freed.After(p.answered) {
+	if !p.freed.IsZero() {
 		return refusedPace(p.freed)
 	}
 	return &Refused{Until: p.midnight.Add(5*time.Second + rand.N(time.Minute)), Reason: outcome.Quota}

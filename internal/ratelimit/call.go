@@ -20,7 +20,7 @@ const (
 // call leases for those who wait, or only reports, and gives out what came. It runs on its own goroutine with
 // p.asking set, and belongs to no caller: whoever waits may leave before it ends.
 func (b *bucket) call(p *pool, r request) {
-	g, sent, err := b.lease(p, &r)
+	g, sent, err := b.lease(p, &r, b.rebuild)
 	now := time.Now()
 
 	b.mu.Lock()
@@ -36,7 +36,10 @@ func (b *bucket) call(p *pool, r request) {
 		return
 	}
 	p.lease.acked, p.lease.renewed, p.lease.ends = r.spent, sent, sent.Add(g.midnight)
-	p.midnight, p.freed = now.Add(g.midnight), now.Add(g.freed)
+	p.midnight, p.freed = now.Add(g.midnight), time.Time{}
+	if g.freed > 0 {
+		p.freed = now.Add(g.freed)
+	}
 	p.lease.free += g.tokens
 	if r.want > 0 {
 		p.asked, p.answered, p.interval = sent, now, g.interval
@@ -69,9 +72,9 @@ func (b *bucket) learn(p *pool, r request, g grant, now time.Time) {
 	})
 }
 
-// lease sends the request, with the key's limits; it follows Redis to another day, and has a key rebuilt that
-// Redis does not know. r is what was answered in the end.
-func (b *bucket) lease(p *pool, r *request) (g grant, sent time.Time, err error) {
+// lease sends the request, with the key's limits; it follows Redis to another day, and has a key rebuilt, if it is
+// told how, that Redis does not know. r is what was answered in the end.
+func (b *bucket) lease(p *pool, r *request, rebuild func(day int64) error) (g grant, sent time.Time, err error) {
 	limits := b.q.limits(b.key)
 	open, reserved := limits.intervals()
 	if open == 0 && r.want > 0 {
@@ -93,8 +96,8 @@ func (b *bucket) lease(p *pool, r *request) (g grant, sent time.Time, err error)
 			b.turn(p, day, r)
 			continue
 		}
-		if errors.Is(err, errUnknown) && r.want > 0 {
-			if err = b.rebuild(day); err == nil {
+		if errors.Is(err, errUnknown) && rebuild != nil {
+			if err = rebuild(day); err == nil {
 				continue
 			}
 		}
@@ -191,12 +194,15 @@ func (b *bucket) flush() error {
 		p.asking = true
 		r := p.report(time.Now(), true)
 		b.mu.Unlock()
-		_, _, err := b.lease(p, &r)
+		_, _, err := b.lease(p, &r, nil)
 		b.mu.Lock()
 		p.asking = false
 		b.idle.Broadcast()
-		if err == nil {
+		switch {
+		case err == nil:
 			p.lease.acked = r.spent
+		case errors.Is(err, errUnknown):
+			err = nil // whoever takes the next token asks WeChat, which has counted ours
 		}
 		errs = append(errs, err)
 	}

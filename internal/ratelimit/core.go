@@ -95,7 +95,7 @@ func (c *core) lease(now, day int64, r request) (grant, error) {
 	}
 
 	l.lapse(now)
-	h := l.report(r)
+	h := l.report(r, c.careful > 0)
 	h.tokens, h.n, h.slots = 0, 0, slots{start: now}
 	if r.want > 0 {
 		pods := l.pods(h)
@@ -131,9 +131,9 @@ func (c *core) perDay(r request) int64 {
 	return r.perDay
 }
 
-// withheld is what holders that did not report since the key was rebuilt may hold: of that nothing is known. It is
-// never more than this ([ledger.grant] gives a twentieth of what is left to all together), and for no longer than
-// a lease.
+// withheld is for tokens that Redis has forgotten to have leased: until they are reported nothing is known of them, and
+// for no longer than a lease. A tenth of the day is twice what [ledger.grant] gives to all together at a time; where
+// Redis has lost everything, and calls are so slow that pods have more in hand, it may be more.
 func (c *core) withheld(now, limit int64) int64 {
 	if now < c.since || now >= c.since+leaseFor.Microseconds() {
 		return 0
@@ -168,18 +168,15 @@ func (c *core) sync(now, day int64, w count) error {
 		return nil // by another pod, since
 	case !c.known && !w.rebuilt:
 		return errUnknown
-	case !c.known:
-		// What WeChat counts takes the place of a ledger that may have lost something, unless WeChat does not count
-		// this API.
-		if w.used > 0 {
-			delete(c.days, day)
-		}
+	case w.rebuilt:
+		c.ledger(day).rebuild(w.used)
 		c.known, c.since, c.careful = true, now, w.used
+	default:
+		c.ledger(day).sync(w.used)
 	}
 	if w.limit > 0 {
 		c.limit = w.limit
 	}
-	c.ledger(day).sync(w.used)
 	return nil
 }
 

@@ -51,8 +51,7 @@ local pace = numbers(told)
 local limit = tonumber(ARGV[13])
 if pace[6] > 0 then limit = pace[6] end
 
--- Holders that did not report since the key was rebuilt may hold tokens of which nothing is known: never more than
--- this, and for no longer than a lease.
+-- For what Redis has forgotten to have leased: withheld of core.go.
 local withheld = 0
 if pace[8] > 0 and now >= pace[7] and now < pace[7] + LEASE then withheld = math.min(pace[8], math.floor(limit / 10) + 16) end
 
@@ -83,6 +82,7 @@ end
 -- Where this holder stands.
 local first = not r -- of the day
 r = r or {spent = acked, leased = 0, lapsed = 0}
+if pace[8] > 0 then r.spent = math.max(r.spent, acked) end -- WeChat has counted what Redis forgot
 used = used + spent - r.spent - r.lapsed
 leased = leased + held - r.leased
 r = {seq = seq, spent = spent, leased = held, lapsed = 0, tokens = 0, n = 0, start = now, interval = 0}

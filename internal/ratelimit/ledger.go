@@ -49,12 +49,16 @@ func (l *ledger) pods(asking *holding) int64 {
 }
 
 // report books where a holder stands. The ledger may never have heard of it although it has spent: then
-// Redis has lost the record, and what the holder spent since it was last answered is booked.
-func (l *ledger) report(r request) *holding {
+// Redis has lost the record, and what the holder spent since it was last answered is booked; and so where it has lost
+// only the last reports, if WeChat counted what was answered before (counted).
+func (l *ledger) report(r request, counted bool) *holding {
 	h := l.holders[r.holder]
 	if h == nil {
 		h = &holding{spent: r.acked}
 		l.holders[r.holder] = h
+	}
+	if counted {
+		h.spent = max(h.spent, r.acked)
 	}
 	l.used += r.spent - h.spent - h.lapsed
 	l.leased += r.held - h.leased
@@ -75,6 +79,10 @@ func (r request) allowed(limit int64) int64 {
 func (l *ledger) grant(want, left, pods int64) int64 {
 	return max(0, min(want, left, max(1, left/(20*pods))))
 }
+
+// rebuild takes WeChat's count where Redis may have lost what it was told last. What it lost is counted for others',
+// and all that is leased may still be spent.
+func (l *ledger) rebuild(used int64) { l.other = max(l.other, used-l.used) }
 
 // sync takes WeChat's own count, in which stands some of what holders hold: spent, and not reported yet. What
 // others use is thus known within what is leased; of that range it takes what is nearest to what was believed

@@ -155,7 +155,7 @@ func (q *Quota) Sync(ctx context.Context, k Key, limit, used int64) error {
 
 // Usage is how a key stands, over all pods.
 type Usage struct {
-	Known         bool      // false: Redis knows nothing of the key yet
+	Known         bool      // false: nothing was sent yet, or not since Redis started again
 	Day           time.Time // the Beijing midnight at which the day began
 	Limit         int64     // what WeChat told, else the configuration
 	Used          int64     // by us, and by others as far as WeChat told

@@ -165,63 +165,6 @@ func TestPodsThatDieLoseLittle(t *testing.T) {
 	})
 }
 
-// A Redis that starts again without its last second: it has not heard of what pods spent and leased in it, nor of a pod
-// that began in it.
-func TestRedisSetBackOverrunsNoDay(t *testing.T) {
-	const senders = 16 // of a pod
-	for _, c := range []struct {
-		quota, cut int // the calls of the day, and those before the cut
-	}{{480, 100}, {480, 460}, {5000, 1500}, {20, 12}} {
-		synctest.Test(t, func(t *testing.T) {
-			m := &memory{latency: time.Millisecond}
-			var w wire
-			wechat := WithRebuild(func(context.Context, Key) (limit, used int64, err error) {
-				w.mu.Lock()
-				defer w.mu.Unlock()
-				return int64(c.quota), int64(len(w.calls)), nil
-			})
-			var wg sync.WaitGroup
-			begin := func() {
-				for _, q := range pods(t, m, 1, Limits{PerDay: 1, PerSecond: 200}, wechat) {
-					for range senders {
-						wg.Go(func() {
-							for {
-								tok, err := q.Take(t.Context(), template, message.Bulk, 2*time.Second)
-								if r, ok := errors.AsType[*Refused](err); ok && r.Reason == outcome.Quota {
-									return
-								} else if err != nil {
-									time.Sleep(time.Second)
-									continue
-								}
-								time.Sleep(rand.N(30 * time.Millisecond))
-								w.call()
-								tok.Spent()
-							}
-						})
-					}
-				}
-			}
-			goneBy := func(calls int) {
-				for w.most(time.Hour) < calls {
-					time.Sleep(time.Millisecond)
-				}
-			}
-			begin()
-			begin()
-			goneBy(c.cut / 2)
-			old := m.remember()
-			begin()
-			goneBy(c.cut)
-			m.setBack(old)
-			wg.Wait()
-			// What was under way as WeChat counted is counted twice until it is asked again.
-			if n := len(w.calls); n > c.quota || n < c.quota-3*senders {
-				t.Errorf("set back after %d: %d calls of %d", c.cut, n, c.quota)
-			}
-		})
-	}
-}
-
 func TestRedisClockIsSet(t *testing.T) {
 	for _, by := range []time.Duration{2 * time.Minute, -2 * time.Minute, -3 * time.Second} {
 		synctest.Test(t, func(t *testing.T) {

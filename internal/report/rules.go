@@ -217,7 +217,7 @@ func quotaCheck(f facts) (Check, bool) {
 		left = max(0, left-int64(float64(u.Limit)*f.account.UrgentDay))
 	}
 	c := Check{Name: "quota", Text: fmt.Sprintf("%d of the day's %d calls are left to its lane, %d in the hands of workers; %s a second", left, u.Limit, u.Leased, Rate(u.PacePerSecond))}
-	if !u.Known {
+	if !u.Known && u.Used == 0 {
 		c.Text = "nothing is counted yet today"
 	} else if left == 0 && u.Leased == 0 {
 		c.Holds, c.Until = true, message.NextDay(f.around.Now)

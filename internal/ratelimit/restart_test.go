@@ -1,0 +1,157 @@
+package ratelimit
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hongyan-dispatch/hongyan/message"
+	"github.com/hongyan-dispatch/hongyan/outcome"
+)
+
+// A Redis that starts again without its last second: it has not heard of what pods spent and leased in it, nor of a pod
+// that began in it.
+func TestRedisSetBackOverrunsNoDay(t *testing.T) {
+	const senders = 16 // of a pod
+	for _, c := range []struct {
+		quota, cut int // the calls of the day, and those before the cut
+	}{{480, 100}, {480, 460}, {5000, 1500}, {20, 12}} {
+		synctest.Test(t, func(t *testing.T) {
+			m := &memory{latency: time.Millisecond}
+			var w wire
+			wechat := WithRebuild(func(context.Context, Key) (limit, used int64, err error) {
+				w.mu.Lock()
+				defer w.mu.Unlock()
+				return int64(c.quota), int64(len(w.calls)), nil
+			})
+			var wg sync.WaitGroup
+			begin := func() {
+				for _, q := range pods(t, m, 1, Limits{PerDay: 1, PerSecond: 200}, wechat) {
+					for range senders {
+						wg.Go(func() {
+							for {
+								tok, err := q.Take(t.Context(), template, message.Bulk, 2*time.Second)
+								if r, ok := errors.AsType[*Refused](err); ok && r.Reason == outcome.Quota {
+									return
+								} else if err != nil {
+									time.Sleep(time.Second)
+									continue
+								}
+								time.Sleep(rand.N(30 * time.Millisecond))
+								w.call()
+								tok.Spent()
+							}
+						})
+					}
+				}
+			}
+			goneBy := func(calls int) {
+				for w.most(time.Hour) < calls {
+					time.Sleep(time.Millisecond)
+				}
+			}
+			begin()
+			begin()
+			goneBy(c.cut / 2)
+			old := m.remember()
+			begin()
+			goneBy(c.cut)
+			m.setBack(old)
+			wg.Wait()
+			// What was under way as WeChat counted is counted twice until it is asked again.
+			if n := len(w.calls); n > c.quota || n < c.quota-3*senders {
+				t.Errorf("set back after %d: %d calls of %d", c.cut, n, c.quota)
+			}
+		})
+	}
+}
+
+// Pods have many tokens in hand where calls are slow. A Redis that starts again with all it had still knows of them.
+func TestARestartThatLosesNothingOverrunsNoDay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const quota = 2000
+		m := &memory{latency: time.Millisecond}
+		var w wire
+		wechat := WithRebuild(func(context.Context, Key) (limit, used int64, err error) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			return quota, int64(len(w.calls)), nil
+		})
+		var senders sync.WaitGroup
+		for i, q := range pods(t, m, 3, Limits{PerDay: quota, PerSecond: 1000}, wechat) {
+			takes := 30 * time.Millisecond
+			if i < 2 {
+				takes = 4 * time.Second
+			}
+			for range 250 {
+				senders.Go(func() {
+					for {
+						tok, err := q.Take(t.Context(), template, message.Bulk, 2*time.Second)
+						if r, ok := errors.AsType[*Refused](err); ok && r.Reason == outcome.Quota {
+							return
+						} else if err != nil {
+							time.Sleep(time.Second)
+							continue
+						}
+						time.Sleep(takes)
+						w.call()
+						tok.Spent()
+					}
+				})
+			}
+		}
+		for w.most(time.Hour) < 300 {
+			time.Sleep(time.Millisecond)
+		}
+		m.setBack(m.remember())
+		senders.Wait()
+		if n := len(w.calls); n > quota {
+			t.Errorf("%d calls of %d", n, quota)
+		}
+	})
+}
+
+func TestWeChatsCountNeverLowersALedgerThatIsWhole(t *testing.T) {
+	now := time.Date(2026, 11, 22, 9, 0, 0, 0, beijing).UnixMicro()
+	var c core
+	for _, told := range []int64{900, 800} { // its counters are exact to a percent or so
+		c.known = false
+		if err := c.sync(now, dayOf(now), count{limit: 1000, used: told, rebuilt: true}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if u, _ := c.usage(now, dayOf(now)); u.used != 900 {
+		t.Errorf("used %d, want 900", u.used)
+	}
+}
+
+func TestAPodOutlivesARestart(t *testing.T) {
+	counts := WithRebuild(func(context.Context, Key) (limit, used int64, err error) { return 1000, 1, nil })
+
+	t.Run("and ends without an error where nobody asked since", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			m := &memory{latency: time.Millisecond}
+			q := pods(t, m, 1, Limits{PerDay: 1000, PerSecond: 100}, counts)[0] // whose Run is seen to end well
+			mustTake(t, q, message.Bulk, time.Second).Spent()
+			time.Sleep(time.Second)
+			m.setBack(m.remember())
+		})
+	})
+
+	t.Run("and its report of what it had refuses nobody", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			m := &memory{latency: time.Millisecond}
+			q := pods(t, m, 1, Limits{PerDay: 1000, PerSecond: 100}, counts)[0]
+			slow := mustTake(t, q, message.Bulk, time.Second)
+			time.Sleep(time.Second)
+			m.setBack(m.remember())
+			slow.Spent()
+			time.Sleep(keepEvery + 10*time.Millisecond) // it was reported just now
+			mustTake(t, q, message.Bulk, time.Second).Spent()
+		})
+	})
+}
