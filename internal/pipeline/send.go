@@ -45,9 +45,9 @@ func claimed(l Ledger) Stage {
 }
 
 func send(d Deps) Stage {
-	return Stage{Name: "send", Run: func(ctx context.Context, a *Attempt) (outcome.Outcome, error) {
+	return Stage{Name: "send", Run: func(_ context.Context, a *Attempt) (outcome.Outcome, error) {
 		// From here on the claim is held: whatever happens ends in an outcome, also while the pod drains.
-		ctx = a.lasting
+		ctx := a.lasting
 		if a.claim.Attempt > 1 && !a.share.may(time.Now()) {
 			return a.unsentFor(stuckFor, errBudget), nil
 		}
