@@ -12,6 +12,7 @@ type request struct {
 	seq   int64 // grows with every request of a day
 	spent int64 // tokens spent this day, in all
 	acked int64 // the spent that was answered last
+	age   int64 // µs since that left
 	held  int64 // tokens neither spent nor given back, free among them
 	// what it wants
 	want    int64 // slots; 0 is a report only
@@ -95,7 +96,8 @@ func (c *core) lease(now, day int64, r request) (grant, error) {
 	}
 
 	l.lapse(now)
-	h := l.report(r, c.careful > 0)
+	counted := c.careful > 0
+	h := l.report(r, counted, counted && now-r.age > c.since)
 	h.tokens, h.n, h.slots = 0, 0, slots{start: now}
 	if r.want > 0 {
 		pods := l.pods(h)

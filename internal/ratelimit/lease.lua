@@ -7,7 +7,7 @@
 -- ARGV  1 now (start.lua)  2 day  3 holder  4 seq  5 spent  6 acked  7 held
 --       8 want  9 free  10 bare  11 max wait  12 urgent (1 or 0)
 --       13 per day  14 margin, ppm  15 reserve, ppm  16 open interval  17 reserved interval (0: no such line)
---       18 rebuilt (1 or 0)
+--       18 rebuilt (1 or 0)  19 µs since the report left that acked is of
 -- Times are microseconds, intervals nanoseconds.
 -- Returns {'day', today} | {'unknown'} | {'old'}
 --       | {'ok', tokens, n, start - now, interval, left, leased, midnight - now, what is withheld comes free - now (0: nothing is)}
@@ -81,8 +81,10 @@ end
 
 -- Where this holder stands.
 local first = not r -- of the day
-r = r or {spent = acked, leased = 0, lapsed = 0}
-if pace[8] > 0 then r.spent = math.max(r.spent, acked) end -- WeChat has counted what Redis forgot
+local counted = pace[8] > 0
+local astray = counted and now - tonumber(ARGV[19]) > pace[7]
+r = r or {spent = astray and 0 or acked, leased = 0, lapsed = 0}
+if counted and not astray then r.spent = math.max(r.spent, acked) end
 used = used + spent - r.spent - r.lapsed
 leased = leased + held - r.leased
 r = {seq = seq, spent = spent, leased = held, lapsed = 0, tokens = 0, n = 0, start = now, interval = 0}

@@ -48,16 +48,19 @@ func (l *ledger) pods(asking *holding) int64 {
 	return n
 }
 
-// report books where a holder stands. The ledger may never have heard of it although it has spent: then
-// Redis has lost the record, and what the holder spent since it was last answered is booked; and so where it has lost
-// only the last reports, if WeChat counted what was answered before (counted).
-func (l *ledger) report(r request, counted bool) *holding {
+// report books where a holder stands. Redis may have forgotten its last reports, or all of them: what was answered
+// before the key was rebuilt WeChat has counted, and only the rest is booked. An answer that came later was another
+// master's (astray): then all is booked of which this one has not heard, some of it twice, until WeChat is asked again.
+func (l *ledger) report(r request, counted, astray bool) *holding {
 	h := l.holders[r.holder]
 	if h == nil {
-		h = &holding{spent: r.acked}
+		h = &holding{}
 		l.holders[r.holder] = h
+		if !astray {
+			h.spent = r.acked
+		}
 	}
-	if counted {
+	if counted && !astray {
 		h.spent = max(h.spent, r.acked)
 	}
 	l.used += r.spent - h.spent - h.lapsed

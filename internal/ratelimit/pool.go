@@ -178,8 +178,12 @@ func (p *pool) report(now time.Time, giveBack bool) request {
 		l.free = 0
 	}
 	l.seq++
+	age := int64(0)
+	if l.spent > 0 {
+		age = now.Sub(l.renewed).Microseconds()
+	}
 	return request{
 		holder: p.holder, urgent: p.urgent,
-		seq: l.seq, spent: l.spent, acked: l.acked, held: l.free + l.inHand, free: l.free,
+		seq: l.seq, spent: l.spent, acked: l.acked, held: l.free + l.inHand, free: l.free, age: age,
 	}
 }

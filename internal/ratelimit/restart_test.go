@@ -155,3 +155,42 @@ func TestAPodOutlivesARestart(t *testing.T) {
 		})
 	})
 }
+
+// What a pod was answered before the rebuild WeChat had counted then; what another master answered it since, nobody has.
+func TestWhatAnotherMasterAnsweredIsBooked(t *testing.T) {
+	now := time.Date(2026, 11, 22, 9, 0, 0, 0, beijing).UnixMicro()
+	open, _ := Limits{PerSecond: 1e6}.intervals()
+	for _, c := range []struct {
+		claim string
+		known bool          // has the new master heard of the pod
+		age   time.Duration // of its last answer; the rebuild was a second ago
+		used  int64
+	}{
+		{"answered before the rebuild", true, 2 * time.Second, 100 + 10},
+		{"answered by another master since", true, time.Second / 2, 100 + 40},
+		{"never heard of, answered before", false, 2 * time.Second, 100 + 10},
+		{"never heard of, answered by another since", false, time.Second / 2, 100 + 80},
+	} {
+		var m core
+		m.known = true
+		report := func(at, seq, spent, acked int64, age time.Duration) {
+			_, err := m.lease(at, dayOf(at), request{
+				holder: "pod", seq: seq, spent: spent, acked: acked, age: age.Microseconds(), perDay: 1000, open: open.Nanoseconds(),
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if c.known {
+			report(now-1, 1, 40, 0, 0)
+		}
+		m.known = false
+		if err := m.sync(now, dayOf(now), count{limit: 1000, used: 100, rebuilt: true}); err != nil {
+			t.Fatal(err)
+		}
+		report(now+1e6, 2, 80, 70, c.age)
+		if u, _ := m.usage(now+1e6, dayOf(now)); u.used != c.used {
+			t.Errorf("%s: used %d, want %d", c.claim, u.used, c.used)
+		}
+	}
+}

@@ -73,7 +73,7 @@ func (s *redisStore) now() string {
 
 func (s *redisStore) lease(ctx context.Context, k Key, day int64, r request) (grant, error) {
 	answer, err := s.run(ctx, leaseScript, keys(k, day), s.now(), day, r.holder, r.seq, r.spent, r.acked, r.held,
-		r.want, r.free, r.bare, r.maxWait, r.urgent, r.perDay, r.margin, r.reserve, r.open, r.reserved, r.rebuilt)
+		r.want, r.free, r.bare, r.maxWait, r.urgent, r.perDay, r.margin, r.reserve, r.open, r.reserved, r.rebuilt, r.age)
 	if err != nil {
 		return grant{}, err
 	}
