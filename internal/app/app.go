@@ -328,7 +328,7 @@ func (w *pod) limits(k ratelimit.Key) ratelimit.Limits {
 	return w.accounts.limits(k)
 }
 
-// usedToday is what WeChat counts of a day of which Redis may not know all: at the first start, and after each of Redis'.
+// usedToday is what WeChat counts of a day of which Redis may not know all: at the very first, and after each start of Redis.
 func (w *pod) usedToday(ctx context.Context, k ratelimit.Key) (limit, used int64, err error) {
 	if _, ours := w.paces.limits(k); ours {
 		return 0, 0, nil

@@ -61,39 +61,3 @@ func TestUnsetPaceHasNoSlots(t *testing.T) {
 		}
 	}
 }
-
-func TestRedisSetBackLearnsWhatWasSpentSince(t *testing.T) {
-	now := time.Date(2026, 11, 22, 9, 0, 0, 0, beijing).UnixMicro()
-	day := dayOf(now)
-	open, _ := Limits{PerSecond: 1e6}.intervals()
-	ask := func(c *core, seq, spent, acked, held int64) grant {
-		g, err := c.lease(now, day, request{
-			holder: "pod", seq: seq, spent: spent, acked: acked, held: held, want: 10,
-			perDay: 1000, open: open.Nanoseconds(), rebuilt: true,
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return g
-	}
-	var lived, setBack, forgot core
-	for _, c := range []*core{&lived, &setBack} {
-		ask(c, 1, 0, 0, 0)
-	}
-	ask(&lived, 2, 10, 0, 0)
-	ask(&lived, 3, 20, 10, 0) // of which setBack, a replica that lagged, and forgot never heard
-	for _, c := range []struct {
-		claim string
-		core  *core
-		used  int64
-	}{
-		{"lived through it", &lived, 30},
-		{"was set back", &setBack, 30},
-		{"forgot all: only what was not answered yet", &forgot, 10},
-	} {
-		ask(c.core, 4, 30, 20, 0)
-		if u, _ := c.core.usage(now, day); u.used != c.used {
-			t.Errorf("%s: used %d, want %d", c.claim, u.used, c.used)
-		}
-	}
-}

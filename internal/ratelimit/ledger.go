@@ -48,9 +48,10 @@ func (l *ledger) pods(asking *holding) int64 {
 	return n
 }
 
-// report books where a holder stands. Redis may have forgotten its last reports, or all of them: what was answered
-// before the key was rebuilt WeChat has counted, and only the rest is booked. An answer that came later was another
-// master's (astray): then all is booked of which this one has not heard, some of it twice, until WeChat is asked again.
+// report books where a holder stands. Redis may have forgotten its last reports, or all of them. Where the key was
+// rebuilt by WeChat's count (counted), that holds what was answered before, and only the rest is booked. An answer that
+// is forgotten and came later was another master's (astray): then all is booked of which this one has not heard, some
+// of it twice until WeChat is asked again.
 func (l *ledger) report(r request, counted, astray bool) *holding {
 	h := l.holders[r.holder]
 	if h == nil {

@@ -13,6 +13,37 @@ import (
 	"github.com/hongyan-dispatch/hongyan/outcome"
 )
 
+// weChatsCount rebuilds by what arrived.
+func weChatsCount(w *wire, quota int) Option {
+	return WithRebuild(func(context.Context, Key) (limit, used int64, err error) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return int64(quota), int64(len(w.calls)), nil
+	})
+}
+
+// useUp is one sender, whose calls take so long, until the day's quota is spent.
+func useUp(t *testing.T, q *Quota, w *wire, takes func() time.Duration) {
+	for {
+		tok, err := q.Take(t.Context(), template, message.Bulk, 2*time.Second)
+		if r, ok := errors.AsType[*Refused](err); ok && r.Reason == outcome.Quota {
+			return
+		} else if err != nil {
+			time.Sleep(time.Second)
+			continue
+		}
+		time.Sleep(takes())
+		w.call()
+		tok.Spent()
+	}
+}
+
+func goneBy(w *wire, calls int) {
+	for w.most(time.Hour) < calls {
+		time.Sleep(time.Millisecond)
+	}
+}
+
 // A Redis that starts again without its last second: it has not heard of what pods spent and leased in it, nor of a pod
 // that began in it.
 func TestRedisSetBackOverrunsNoDay(t *testing.T) {
@@ -23,43 +54,19 @@ func TestRedisSetBackOverrunsNoDay(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			m := &memory{latency: time.Millisecond}
 			var w wire
-			wechat := WithRebuild(func(context.Context, Key) (limit, used int64, err error) {
-				w.mu.Lock()
-				defer w.mu.Unlock()
-				return int64(c.quota), int64(len(w.calls)), nil
-			})
 			var wg sync.WaitGroup
-			begin := func() {
-				for _, q := range pods(t, m, 1, Limits{PerDay: 1, PerSecond: 200}, wechat) {
+			begin := func(n int) {
+				for _, q := range pods(t, m, n, Limits{PerDay: 1, PerSecond: 200}, weChatsCount(&w, c.quota)) {
 					for range senders {
-						wg.Go(func() {
-							for {
-								tok, err := q.Take(t.Context(), template, message.Bulk, 2*time.Second)
-								if r, ok := errors.AsType[*Refused](err); ok && r.Reason == outcome.Quota {
-									return
-								} else if err != nil {
-									time.Sleep(time.Second)
-									continue
-								}
-								time.Sleep(rand.N(30 * time.Millisecond))
-								w.call()
-								tok.Spent()
-							}
-						})
+						wg.Go(func() { useUp(t, q, &w, func() time.Duration { return rand.N(30 * time.Millisecond) }) })
 					}
 				}
 			}
-			goneBy := func(calls int) {
-				for w.most(time.Hour) < calls {
-					time.Sleep(time.Millisecond)
-				}
-			}
-			begin()
-			begin()
-			goneBy(c.cut / 2)
+			begin(2)
+			goneBy(&w, c.cut/2)
 			old := m.remember()
-			begin()
-			goneBy(c.cut)
+			begin(1)
+			goneBy(&w, c.cut)
 			m.setBack(old)
 			wg.Wait()
 			// What was under way as WeChat counted is counted twice until it is asked again.
@@ -76,43 +83,59 @@ func TestARestartThatLosesNothingOverrunsNoDay(t *testing.T) {
 		const quota = 2000
 		m := &memory{latency: time.Millisecond}
 		var w wire
-		wechat := WithRebuild(func(context.Context, Key) (limit, used int64, err error) {
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			return quota, int64(len(w.calls)), nil
-		})
-		var senders sync.WaitGroup
-		for i, q := range pods(t, m, 3, Limits{PerDay: quota, PerSecond: 1000}, wechat) {
+		var wg sync.WaitGroup
+		for i, q := range pods(t, m, 3, Limits{PerDay: quota, PerSecond: 1000}, weChatsCount(&w, quota)) {
 			takes := 30 * time.Millisecond
 			if i < 2 {
 				takes = 4 * time.Second
 			}
 			for range 250 {
-				senders.Go(func() {
-					for {
-						tok, err := q.Take(t.Context(), template, message.Bulk, 2*time.Second)
-						if r, ok := errors.AsType[*Refused](err); ok && r.Reason == outcome.Quota {
-							return
-						} else if err != nil {
-							time.Sleep(time.Second)
-							continue
-						}
-						time.Sleep(takes)
-						w.call()
-						tok.Spent()
-					}
-				})
+				wg.Go(func() { useUp(t, q, &w, func() time.Duration { return takes }) })
 			}
 		}
-		for w.most(time.Hour) < 300 {
-			time.Sleep(time.Millisecond)
-		}
+		goneBy(&w, 300)
 		m.setBack(m.remember())
-		senders.Wait()
+		wg.Wait()
 		if n := len(w.calls); n > quota {
 			t.Errorf("%d calls of %d", n, quota)
 		}
 	})
+}
+
+func TestRedisSetBackLearnsWhatWasSpentSince(t *testing.T) {
+	now := time.Date(2026, 11, 22, 9, 0, 0, 0, beijing).UnixMicro()
+	day := dayOf(now)
+	open, _ := Limits{PerSecond: 1e6}.intervals()
+	ask := func(c *core, seq, spent, acked, held int64) grant {
+		g, err := c.lease(now, day, request{
+			holder: "pod", seq: seq, spent: spent, acked: acked, held: held, want: 10,
+			perDay: 1000, open: open.Nanoseconds(), rebuilt: true,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return g
+	}
+	var lived, setBack, forgot core
+	for _, c := range []*core{&lived, &setBack} {
+		ask(c, 1, 0, 0, 0)
+	}
+	ask(&lived, 2, 10, 0, 0)
+	ask(&lived, 3, 20, 10, 0) // of which setBack, a replica that lagged, and forgot never heard
+	for _, c := range []struct {
+		claim string
+		core  *core
+		used  int64
+	}{
+		{"lived through it", &lived, 30},
+		{"was set back", &setBack, 30},
+		{"forgot all: only what was not answered yet", &forgot, 10},
+	} {
+		ask(c.core, 4, 30, 20, 0)
+		if u, _ := c.core.usage(now, day); u.used != c.used {
+			t.Errorf("%s: used %d, want %d", c.claim, u.used, c.used)
+		}
+	}
 }
 
 func TestWeChatsCountNeverLowersALedgerThatIsWhole(t *testing.T) {

@@ -125,19 +125,27 @@ func (h *host) put(n *conn) {
 	}
 }
 
-// closeIdle closes what nobody has used for so long.
+// closeIdle closes what nobody has used for so long, after it has let go of the lock: TLS says goodbye over the wire.
 func (h *host) closeIdle(age time.Duration) {
+	for _, n := range h.old(age) {
+		_ = n.Close()
+	}
+}
+
+// old takes out what nobody has used for so long, and sets the next look at the rest.
+func (h *host) old(age time.Duration) []*conn {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	old := 0
-	for old < len(h.idle) && time.Since(h.idle[old].since) >= age {
-		_ = h.idle[old].Close()
-		old++
+	n := 0
+	for n < len(h.idle) && time.Since(h.idle[n].since) >= age {
+		n++
 	}
-	h.idle = append([]*conn(nil), h.idle[old:]...)
+	old := h.idle[:n]
+	h.idle = append([]*conn(nil), h.idle[n:]...)
 	if len(h.idle) > 0 {
 		h.reap.Reset(age - time.Since(h.idle[0].since))
 	}
+	return old
 }
 
 func (h *host) dial(ctx context.Context, ends time.Time) (*conn, error) {
