@@ -40,16 +40,16 @@ func (w *firstWrite) add(m *message.Message, parcel message.ID, account int32, l
 	s[11].int4(m.Firing)
 	s[12].int4(m.N)
 	s.row()
+	w.body(m)
+}
 
+// body adds a body alone.
+func (w *firstWrite) body(m *message.Message) {
 	labels, err1 := marshalLabels(m.Labels)
 	fallback, err2 := marshalFallback(m.Fallback)
 	if err := errors.Join(err1, err2); err != nil {
 		panic("postgres: a message that is storable can be written: " + err.Error())
 	}
-	w.body(m, labels, fallback)
-}
-
-func (w *firstWrite) body(m *message.Message, labels []byte, fallback string) {
 	b := w.bodies
 	b[0].uuid(m.ID)
 	b[1].uuidOrNull(m.Parent)
@@ -72,13 +72,17 @@ func (w *firstWrite) body(m *message.Message, labels []byte, fallback string) {
 	b.row()
 }
 
-// send adds the two statements to the round trip.
+// send adds the statements to the round trip.
 func (w *firstWrite) send(s *session, pod int32, row func([][]byte), bodies *int64) {
 	if w.states.rows() == 0 {
 		return
 	}
 	w.params = w.states.params(append(w.params[:0], int4Param(pod)))
 	s.send(sqlFirstWrite, w.params, row, nil)
+	w.sendBodies(s, bodies)
+}
+
+func (w *firstWrite) sendBodies(s *session, bodies *int64) {
 	w.params = w.bodies.params(w.params[:0])
 	s.send(sqlBodies, w.params, nil, bodies)
 }
