@@ -16,7 +16,7 @@ type firstWrite struct {
 
 func (w *firstWrite) begin() {
 	w.states.begin(oidUUID, oidUUID, oidInt4, oidText, oidText, oidText, oidText, oidInt4, oidBool, oidBool, oidBool, oidInt4, oidInt4)
-	w.bodies.begin(oidUUID, oidUUID, oidTimestamptz, oidTimestamptz, oidText, oidText, oidText, oidText, oidText, oidText)
+	w.bodies.begin(oidUUID, oidUUID, oidTimestamptz, oidTimestamptz, oidText, oidText, oidText, oidText, oidText, oidText, oidInt4)
 }
 
 // add adds a message; call it in id order. An outcome that decides nothing is a claim.
@@ -69,6 +69,7 @@ func (w *firstWrite) body(m *message.Message) {
 		b[8].bytes(textArray(m.List)) // an array of arrays would be unnested to its elements
 	}
 	b[9].textOrNull(fallback)
+	b[10].int4(m.Firing)
 	b.row()
 }
 

@@ -37,12 +37,12 @@ func (s *Store) CampaignSends(ctx context.Context, account string, users []messa
 		return nil, fmt.Errorf("read what users got: %w", err)
 	}
 	rows, err := s.pool.Query(ctx, `
-		SELECT b.recipient, m.intent_at, b.content, m.firing, m.n
+		SELECT b.recipient, m.intent_at, CASE WHEN @content::bool THEN b.content END, m.firing, m.n
 		FROM addressed b JOIN message m ON m.id = b.id
 		WHERE b.recipient = ANY (@users::text[]) AND b.id >= @from::uuid AND m.id >= @from::uuid
 			AND m.account = @account AND m.firing > 0 AND m.claim > 0 AND m.intent_at >= @since
 			AND m.state IN ('accepted', 'parked', 'sending', 'sent', 'unknown')`, pgx.NamedArgs{
-		"users": users, "from": [16]byte(message.FirstID(first)), "account": id, "since": since,
+		"content": content, "users": users, "from": [16]byte(message.FirstID(first)), "account": id, "since": since,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read what users got: %w", err)
@@ -55,7 +55,7 @@ func (s *Store) CampaignSends(ctx context.Context, account string, users []messa
 	var firing, n int32
 	_, err = pgx.ForEachRow(rows, []any{&one.To, &one.At, &said, &firing, &n}, func() error {
 		one.Content = ""
-		if content && said != nil {
+		if said != nil {
 			one.Content = *said
 		} else if content {
 			bare, at = append(bare, &message.Message{Firing: firing, N: n}), append(at, len(list))

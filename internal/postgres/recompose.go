@@ -11,8 +11,8 @@ import (
 )
 
 // recompose fills in what campaigns' messages said that keep no body ([op.keepsNoBody]). Each names its Firing and N;
-// the texts of a firing never change, and its recipients are kept as long as its messages. One that cannot be composed
-// nevertheless stays as it is.
+// the texts of a firing never change, and its recipients are kept as long as its messages ([Store.DropExpired]). One that
+// cannot be composed nevertheless stays as it is.
 func (s *Store) recompose(ctx context.Context, q querier, list []*message.Message) error {
 	of := map[int32]map[int32]*message.Message{}
 	for _, m := range list {

@@ -65,12 +65,14 @@ const (
 		WHERE m.state = 'accepted'
 		RETURNING id, claim, attempt, doubt, first_intent_at, intent_at, state = 'unknown'`
 
-	// bodies goes with firstWrite, and with what becomes of a bare claim. Where the message has a body it is the same.
+	// bodies goes with firstWrite, and with what becomes of a claim that kept no body. Where the message has a body it is the
+	// same; where a campaign's has none but a recipient, it was sent or is being sent, and stays so.
 	sqlBodies = `
 		INSERT INTO message_body (id, parent, not_before, expires_at, recipient, key, content, labels, recipients, fallback)
 		SELECT i.id, i.parent, i.not_before, i.expires_at, i.recipient, i.key, i.content, i.labels::jsonb, i.recipients::text[], i.fallback
-		FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::timestamptz[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[])
-			AS i (id, parent, not_before, expires_at, recipient, key, content, labels, recipients, fallback)
+		FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::timestamptz[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::int4[])
+			AS i (id, parent, not_before, expires_at, recipient, key, content, labels, recipients, fallback, firing)
+		WHERE i.firing = 0 OR NOT EXISTS (SELECT FROM message m WHERE m.id = i.id AND m.recipient <> '')
 		ON CONFLICT (id) DO NOTHING`
 
 	// settleSent is the plain case: WeChat accepted the message.

@@ -16,6 +16,7 @@ ALTER TABLE message
     ALTER COLUMN attempt SET DEFAULT 1,
     ALTER COLUMN doubt SET DEFAULT false;
 
+-- Nobody writes while this index is made. No release is older than it; a later one on a table of this size is made CONCURRENTLY.
 CREATE INDEX message_recipient ON message (recipient) WHERE recipient <> '';
 COMMENT ON INDEX message_recipient IS 'The messages of a user that have no body. What is sent plainly keeps the column, so that its settle stays HOT.';
 COMMENT ON TABLE message IS 'One row for each message: its state. A claim and a plain settle change no column that is in an index, so that both updates of a life are HOT. Partitions begin at Beijing midnights.';

@@ -1,6 +1,8 @@
-INSERT INTO message_body (id, recipient, content)
-SELECT m.id, m.recipient, '{}' FROM message m
-WHERE m.recipient <> '';
+-- With all workers stopped. What campaigns have sent keeps its recipient, not its text.
+INSERT INTO message_body (id, recipient, content, labels)
+SELECT m.id, m.recipient, '{}', (SELECT c.spec -> 'labels' FROM firing f JOIN campaign c ON c.id = f.campaign WHERE f.id = m.firing)
+FROM message m WHERE m.recipient <> '';
+UPDATE message SET recipient = '' WHERE recipient <> '';
 
 CREATE OR REPLACE VIEW outcomes AS
 SELECT m.id,

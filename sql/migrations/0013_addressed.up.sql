@@ -1,10 +1,11 @@
--- Whose a message is, wherever that stands. In a transaction of its own, which locks the view before its tables, as readers do.
+-- Whose a message is, wherever that stands. In a transaction of its own: holding message, it would wait for readers of the
+-- view outcomes who wait for message.
 
 CREATE VIEW addressed AS
 SELECT b.id, b.recipient, b.content FROM message_body b
 UNION ALL
 SELECT m.id, m.recipient, NULL FROM message m WHERE m.recipient <> '';
-COMMENT ON VIEW addressed IS 'Each message with its recipient, by whom it is looked up quickly. content is NULL where it can be composed again. Each branch is one table: of a join, Postgres would read the whole before it looks for the recipient.';
+COMMENT ON VIEW addressed IS 'Each message with its recipient, by whom it is looked up quickly. content is NULL where it can be composed again. Ask for a recipient by a constant or a parameter: joined with another table''s column, the view is read whole.';
 
 CREATE OR REPLACE VIEW outcomes AS
 SELECT m.id,
