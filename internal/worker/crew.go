@@ -10,8 +10,7 @@ import (
 // line, cost memory, and let the slots grow stale that they were given), and keep the stacks that a call to WeChat
 // has grown: growing them anew for each message cost a tenth of the worker's time.
 type Crew struct {
-	size int
-	jobs chan func() // nil: go
+	jobs chan func()
 	quit chan struct{}
 	done sync.WaitGroup
 }
@@ -20,7 +19,7 @@ var errDismissed = errors.New("the crew is dismissed")
 
 // NewCrew starts a crew of n. Dismiss ends it.
 func NewCrew(n int) *Crew {
-	c := &Crew{size: n, jobs: make(chan func()), quit: make(chan struct{})}
+	c := &Crew{jobs: make(chan func()), quit: make(chan struct{})}
 	for range n {
 		c.done.Go(c.work)
 	}
@@ -28,11 +27,13 @@ func NewCrew(n int) *Crew {
 }
 
 func (c *Crew) work() {
-	for job := range c.jobs {
-		if job == nil {
+	for {
+		select {
+		case job := <-c.jobs:
+			job()
+		case <-c.quit:
 			return
 		}
-		job()
 	}
 }
 
@@ -51,8 +52,5 @@ func (c *Crew) do(ctx context.Context, job func()) error {
 // Dismiss lets the crew go when their jobs in hand are done.
 func (c *Crew) Dismiss() {
 	close(c.quit)
-	for range c.size {
-		c.jobs <- nil
-	}
 	c.done.Wait()
 }
