@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -144,10 +145,11 @@ func (f *fleet) keepsHouse() {
 	f.Helper()
 	store := f.ledger()
 	leads, ended := make(chan struct{}), make(chan struct{})
+	led := sync.OnceFunc(func() { close(leads) }) // who loses his session leads again
 	ctx, cancel := context.WithCancel(f.background())
 	go func() {
 		defer close(ended)
-		work := func(ctx context.Context) error { close(leads); <-ctx.Done(); return nil }
+		work := func(ctx context.Context) error { led(); <-ctx.Done(); return nil }
 		_ = store.Lead(ctx, "house", work, func(err error) { f.Log(err) })
 	}()
 	f.Cleanup(func() { cancel(); <-ended })
