@@ -9,6 +9,7 @@ import (
 	"io"
 	"iter"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -152,7 +153,22 @@ func (r *rig) pauseCampaigns(ctx context.Context, store *postgres.Store) error {
 
 // afterCampaigns says what is wrong with the campaigns and with what they tell of themselves.
 func afterCampaigns(ctx context.Context, r *rig) []string {
-	return append(campaignsEnded(ctx, r), exportsAgree(ctx, r)...)
+	return slices.Concat(campaignsEnded(ctx, r), exportsAgree(ctx, r), textsAreKept(ctx, r))
+}
+
+// textsAreKept says of which messages the ledger has no text, or two: what was simply sent has its recipient, all else a body.
+func textsAreKept(ctx context.Context, r *rig) []string {
+	var wrong int
+	err := r.db.QueryRow(ctx, `
+		SELECT count(*) FROM message m LEFT JOIN message_body b ON b.id = m.id
+		WHERE (b.id IS NULL) <> (m.recipient <> '') OR b.id IS NULL AND m.state <> 'sent'`).Scan(&wrong)
+	switch {
+	case err != nil:
+		return []string{"(a) " + err.Error()}
+	case wrong > 0:
+		return []string{fmt.Sprintf("(a) the ledger has no text, or two, of %d messages", wrong)}
+	}
+	return nil
 }
 
 // exportsAgree compares the campaigns' exports with what the simulator accepted: each person stands there, and those who got a

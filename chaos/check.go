@@ -57,7 +57,8 @@ func markerOf(text string) int {
 
 func (r *rig) ledger(ctx context.Context) ([]row, error) {
 	rows, err := r.db.Query(ctx, `
-		SELECT m.id, coalesce(b.content, ''), m.kind::text, m.state::text, m.reason::text, m.doubt, coalesce(p.name, ''), m.first_intent_at, m.finished_at
+		SELECT m.id, coalesce(b.content, (
+				SELECT '#' || r.vars[1] || '#' FROM firing f JOIN recipient r ON r.audience = f.audience AND r.n = m.n WHERE f.id = m.firing), ''), m.kind::text, m.state::text, m.reason::text, m.doubt, coalesce(p.name, ''), m.first_intent_at, m.finished_at
 		FROM message m LEFT JOIN message_body b ON b.id = m.id LEFT JOIN pod p ON p.id = m.pod`)
 	if err != nil {
 		return nil, err

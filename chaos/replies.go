@@ -78,8 +78,8 @@ func (r *rig) paths(ctx context.Context) ([]string, error) {
 		paths = append(paths, "/v1/campaigns/"+id.String(), "/v1/campaigns/"+id.String()+"/outcomes")
 	}
 	rows, err := r.db.Query(ctx, `
-		WITH one AS (SELECT DISTINCT ON (kind, state, reason) id FROM message)
-		SELECT one.id::text, coalesce(b.recipient, ''), coalesce(b.key, '') FROM one LEFT JOIN message_body b USING (id)`)
+		WITH one AS (SELECT DISTINCT ON (kind, state, reason) id, recipient FROM message)
+		SELECT one.id::text, coalesce(b.recipient, one.recipient), coalesce(b.key, '') FROM one LEFT JOIN message_body b USING (id)`)
 	if err != nil {
 		return nil, err
 	}

@@ -94,10 +94,15 @@ func (l *line) acquire(ctx context.Context, lane message.Lane) error {
 	l.watch()
 	l.mu.Unlock()
 
+	gone := ctx.Done()
+	if gone == nil { // a plain receive costs half of a select
+		<-p.ready
+		return p.err
+	}
 	select {
 	case <-p.ready:
 		return p.err
-	case <-ctx.Done():
+	case <-gone:
 		return l.leave(queue, waits, ctx.Err())
 	}
 }

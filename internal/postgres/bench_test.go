@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hongyan-dispatch/hongyan/internal/campaign"
 	"github.com/hongyan-dispatch/hongyan/internal/devstack"
 	"github.com/hongyan-dispatch/hongyan/message"
 )
@@ -168,9 +169,9 @@ func (b *benchServer) accept(n, size, callers int, keys bool) {
 }
 
 func BenchmarkClaimAndSettle(b *testing.B) {
-	for _, accepted := range []bool{true, false} {
+	for _, of := range []string{"accepted", "handed-over", "campaign"} {
 		for _, senders := range []int{64, 256} {
-			b.Run(fmt.Sprintf("accepted=%t/senders=%d", accepted, senders), func(b *testing.B) {
+			b.Run(fmt.Sprintf("%s/senders=%d", of, senders), func(b *testing.B) {
 				s := setupBench(b)
 				pod, err := s.store.StartPod(context.Background(), "bench", "")
 				if err != nil {
@@ -179,8 +180,15 @@ func BenchmarkClaimAndSettle(b *testing.B) {
 				commits := 0
 				c := s.store.NewCommitter(pod.ID, CommitterOptions{Committed: func(int, time.Duration) { commits++ }})
 				stop := run(b, c)
-				work := parcels(benchMessages(b.N, false))
-				if accepted {
+				list := benchMessages(b.N, false)
+				if of == "campaign" {
+					for i, m := range list {
+						m.Firing, m.N = 1, int32(i+1)
+						m.ID = campaign.MessageID(time.Now(), m.Firing, m.N)
+					}
+				}
+				work := parcels(list)
+				if of == "accepted" {
 					for _, p := range work {
 						if _, err := s.store.Accept(context.Background(), []*message.Parcel{p}, time.Now()); err != nil {
 							b.Fatal(err)

@@ -47,11 +47,27 @@ func (t *transaction) effects(ctx context.Context) error {
 	if err := t.fallbacks(ctx, took); err != nil {
 		return err
 	}
+	t.bodies(took)
 	t.events(took, late)
 	t.parked(took)
 	t.suppress(took)
 	t.massSent(took)
 	return nil
+}
+
+// bodies keeps what did not simply go out, where its claim kept no body: whoever takes it up needs it. sqlSettle takes the
+// recipient out of the message's row.
+func (t *transaction) bodies(took []*op) {
+	var w firstWrite
+	w.begin()
+	for _, o := range took {
+		if o.kind == opSettle && o.m.Firing != 0 {
+			w.body(o.m)
+		}
+	}
+	if w.bodies.rows() > 0 {
+		w.sendBodies(t.session(), nil)
+	}
 }
 
 // massSent keeps WeChat's numbers of a mass send with its reservation.

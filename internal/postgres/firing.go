@@ -222,7 +222,11 @@ func (s *Store) Ticked(ctx context.Context, id message.ID, last, next time.Time)
 
 // FiringOf reads a firing with its campaign and the columns of its audience.
 func (s *Store) FiringOf(ctx context.Context, id int32) (f Firing, c Campaign, columns []string, err error) {
-	rows, err := s.pool.Query(ctx, `
+	return s.firingOf(ctx, s.pool, id)
+}
+
+func (s *Store) firingOf(ctx context.Context, q querier, id int32) (f Firing, c Campaign, columns []string, err error) {
+	rows, err := q.Query(ctx, `
 		SELECT `+campaignColumns+`, f.id, f.tick, f.audience, f.started_at, f.total, a.columns
 		FROM firing f JOIN campaign c ON c.id = f.campaign JOIN audience a ON a.id = f.audience WHERE f.id = $1`, id)
 	if err == nil {

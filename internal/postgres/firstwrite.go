@@ -16,7 +16,7 @@ type firstWrite struct {
 
 func (w *firstWrite) begin() {
 	w.states.begin(oidUUID, oidUUID, oidInt4, oidText, oidText, oidText, oidText, oidInt4, oidBool, oidBool, oidBool, oidInt4, oidInt4)
-	w.bodies.begin(oidUUID, oidUUID, oidTimestamptz, oidTimestamptz, oidText, oidText, oidText, oidText, oidText, oidText)
+	w.bodies.begin(oidUUID, oidUUID, oidTimestamptz, oidTimestamptz, oidText, oidText, oidText, oidText, oidText, oidText, oidInt4)
 }
 
 // add adds a message; call it in id order. An outcome that decides nothing is a claim.
@@ -40,16 +40,16 @@ func (w *firstWrite) add(m *message.Message, parcel message.ID, account int32, l
 	s[11].int4(m.Firing)
 	s[12].int4(m.N)
 	s.row()
+	w.body(m)
+}
 
+// body adds a body alone.
+func (w *firstWrite) body(m *message.Message) {
 	labels, err1 := marshalLabels(m.Labels)
 	fallback, err2 := marshalFallback(m.Fallback)
 	if err := errors.Join(err1, err2); err != nil {
 		panic("postgres: a message that is storable can be written: " + err.Error())
 	}
-	w.body(m, labels, fallback)
-}
-
-func (w *firstWrite) body(m *message.Message, labels []byte, fallback string) {
 	b := w.bodies
 	b[0].uuid(m.ID)
 	b[1].uuidOrNull(m.Parent)
@@ -69,16 +69,21 @@ func (w *firstWrite) body(m *message.Message, labels []byte, fallback string) {
 		b[8].bytes(textArray(m.List)) // an array of arrays would be unnested to its elements
 	}
 	b[9].textOrNull(fallback)
+	b[10].int4(m.Firing)
 	b.row()
 }
 
-// send adds the two statements to the round trip.
+// send adds the statements to the round trip.
 func (w *firstWrite) send(s *session, pod int32, row func([][]byte), bodies *int64) {
 	if w.states.rows() == 0 {
 		return
 	}
 	w.params = w.states.params(append(w.params[:0], int4Param(pod)))
 	s.send(sqlFirstWrite, w.params, row, nil)
+	w.sendBodies(s, bodies)
+}
+
+func (w *firstWrite) sendBodies(s *session, bodies *int64) {
 	w.params = w.bodies.params(w.params[:0])
 	s.send(sqlBodies, w.params, nil, bodies)
 }

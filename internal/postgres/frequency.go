@@ -37,8 +37,8 @@ func (s *Store) CampaignSends(ctx context.Context, account string, users []messa
 		return nil, fmt.Errorf("read what users got: %w", err)
 	}
 	rows, err := s.pool.Query(ctx, `
-		SELECT b.recipient, m.intent_at, CASE WHEN @content::bool THEN b.content ELSE '' END
-		FROM message_body b JOIN message m ON m.id = b.id
+		SELECT b.recipient, m.intent_at, CASE WHEN @content::bool THEN b.content END, m.firing, m.n
+		FROM addressed b JOIN message m ON m.id = b.id
 		WHERE b.recipient = ANY (@users::text[]) AND b.id >= @from::uuid AND m.id >= @from::uuid
 			AND m.account = @account AND m.firing > 0 AND m.claim > 0 AND m.intent_at >= @since
 			AND m.state IN ('accepted', 'parked', 'sending', 'sent', 'unknown')`, pgx.NamedArgs{
@@ -47,9 +47,30 @@ func (s *Store) CampaignSends(ctx context.Context, account string, users []messa
 	if err != nil {
 		return nil, fmt.Errorf("read what users got: %w", err)
 	}
-	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[CampaignSend])
+	var bare []*message.Message // those without a body,
+	var at []int                // and where they stand in the list
+	var list []CampaignSend
+	var one CampaignSend
+	var said *string
+	var firing, n int32
+	_, err = pgx.ForEachRow(rows, []any{&one.To, &one.At, &said, &firing, &n}, func() error {
+		one.Content = ""
+		if said != nil {
+			one.Content = *said
+		} else if content {
+			bare, at = append(bare, &message.Message{Firing: firing, N: n}), append(at, len(list))
+		}
+		list = append(list, one)
+		return nil
+	})
+	if err == nil {
+		err = s.recompose(ctx, s.pool, bare)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read what users got: %w", err)
+	}
+	for i, m := range bare {
+		list[at[i]].Content = string(m.Body)
 	}
 	return list, nil
 }

@@ -297,7 +297,7 @@ func (s *Store) AnsweredSince(ctx context.Context, account string, to message.Op
 		return nil, fmt.Errorf("read answers: %w", err)
 	}
 	rows, err := s.pool.Query(ctx, `
-		SELECT m.id, m.intent_at FROM message_body b JOIN message m ON m.id = b.id
+		SELECT m.id, m.intent_at FROM addressed b JOIN message m ON m.id = b.id
 		WHERE b.recipient = $2 AND m.account = $1 AND m.kind = 'custom' AND m.intent_at >= $3
 			AND (m.state IN ('sending', 'sent', 'unknown') OR m.doubt)
 		ORDER BY m.intent_at DESC LIMIT $4`, id, string(to), since, maxAnswers)

@@ -74,6 +74,7 @@ type leftRow struct {
 	lane    string
 	claim   int32
 	expires *time.Time
+	bare    *message.Message // a campaign's message whose claim kept no body; nil: it is none
 	out     outcome.Outcome
 	note    string
 }
@@ -83,6 +84,9 @@ func (r *resolver) run(ctx context.Context, silent time.Duration, decide func(Le
 		return err
 	}
 	if err := r.readMessages(ctx); err != nil {
+		return err
+	}
+	if err := r.keepBodies(ctx); err != nil {
 		return err
 	}
 	for i := range r.left {
@@ -116,7 +120,8 @@ func (r *resolver) readBatches(ctx context.Context, silent time.Duration) error 
 	return err
 }
 
-// readMessages reads those that are still under a dead claim, in id order, each once.
+// readMessages reads those that are still under a dead claim, in id order, each once, and holds them: the silent pod may
+// live, and settle one.
 func (r *resolver) readMessages(ctx context.Context) error {
 	type key struct {
 		pod int32
@@ -138,25 +143,31 @@ func (r *resolver) readMessages(ctx context.Context) error {
 	}
 	rows, err := r.tx.Query(ctx, `
 		SELECT m.id, m.pod, m.account, m.kind::text, m.lane::text, m.claim, m.doubt, m.deaths,
-			extract(epoch FROM now() - m.first_intent_at)::float8, extract(epoch FROM now() - m.intent_at)::float8, b.recipient, b.expires_at
+			extract(epoch FROM now() - m.first_intent_at)::float8, extract(epoch FROM now() - m.intent_at)::float8, coalesce(b.recipient, m.recipient), b.expires_at,
+			b.id IS NULL AND m.firing <> 0, m.firing, m.n
 		FROM unnest($1::int4[], $2::uuid[]) AS i (pod, id) JOIN message m ON m.id = i.id LEFT JOIN message_body b ON b.id = m.id
-		WHERE m.state = 'sending' AND m.pod = i.pod ORDER BY m.id`, pods, ids)
+		WHERE m.state = 'sending' AND m.pod = i.pod ORDER BY m.id FOR UPDATE OF m`, pods, ids)
 	if err != nil {
 		return err
 	}
 	r.left, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (leftRow, error) {
 		var l leftRow
 		var kind string
-		var to *string
+		var to string
 		var age, intent float64
-		if err := row.Scan(&l.id, &l.pod, &l.account, &kind, &l.lane, &l.claim, &l.Doubt, &l.Deaths, &age, &intent, &to, &l.expires); err != nil {
+		var firing, n int32
+		var bare bool
+		if err := row.Scan(&l.id, &l.pod, &l.account, &kind, &l.lane, &l.claim, &l.Doubt, &l.Deaths, &age, &intent, &to, &l.expires, &bare, &firing, &n); err != nil {
 			return l, err
 		}
 		l.ID, l.Kind, l.Pod = l.id, message.Kind(kind), names[l.pod]
 		l.Deaths++
 		l.Age, l.Intent = time.Duration(age*float64(time.Second)), time.Duration(intent*float64(time.Second))
-		if to != nil && l.Kind != message.Mass {
-			l.To = message.OpenID(*to)
+		if l.Kind != message.Mass {
+			l.To = message.OpenID(to)
+		}
+		if bare {
+			l.bare = &message.Message{ID: l.id, Kind: l.Kind, To: l.To, Body: []byte("{}"), Firing: firing, N: n}
 		}
 		return l, nil
 	})
@@ -169,6 +180,34 @@ func (r *resolver) readMessages(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// keepBodies gives those a body that have none: they did not simply go out, and whoever takes them up needs it.
+func (r *resolver) keepBodies(ctx context.Context) error {
+	var bare []*message.Message
+	for i := range r.left {
+		if m := r.left[i].bare; m != nil {
+			bare = append(bare, m)
+		}
+	}
+	if err := r.store.recompose(ctx, r.tx, bare); err != nil {
+		return err
+	}
+	var rows values
+	beginCopy(&rows)
+	for i := range r.left {
+		m := r.left[i].bare
+		if m == nil {
+			continue
+		}
+		if err := copyBody(&rows, m); err != nil {
+			return err
+		}
+		if !m.ExpiresAt.IsZero() {
+			r.left[i].expires = &m.ExpiresAt
+		}
+	}
+	return copyInto(ctx, r.tx.Conn().PgConn(), "message_body", bodyColumns, rows, false)
 }
 
 // write changes the states, and then writes down what was changed.
@@ -187,7 +226,8 @@ func (r *resolver) write(ctx context.Context) error {
 	rows, err := r.tx.Query(ctx, `
 		UPDATE message AS m SET state = i.state::message_state, reason = i.reason::message_reason, deaths = m.deaths + 1,
 			claim = CASE WHEN i.ends THEN m.claim ELSE m.claim + 1 END, doubt = m.doubt OR NOT i.ends,
-			finished_at = CASE WHEN i.ends THEN now() ELSE 'epoch' END
+			finished_at = CASE WHEN i.ends THEN now() ELSE 'epoch' END,
+			recipient = '' -- which its body has
 		FROM unnest($1::uuid[], $2::int4[], $3::int4[], $4::text[], $5::text[], $6::bool[]) AS i (id, claim, pod, state, reason, ends)
 		WHERE i.id >= $7::uuid AND i.id <= $8::uuid AND m.id = i.id AND m.id >= ALL (ARRAY[$7::uuid]) AND m.id <= ALL (ARRAY[$8::uuid])
 			AND m.state = 'sending' AND m.claim = i.claim AND m.pod = i.pod

@@ -145,6 +145,19 @@ func (s *Store) dropMonths(ctx context.Context, now time.Time) error {
 
 func (s *Store) deleteExpired(ctx context.Context, now time.Time, keep time.Duration) error {
 	before := now.Add(-keep)
+	days, err := s.partitionSuffixes(ctx, "message")
+	if err != nil {
+		return err
+	}
+	var kept []time.Time // the beginnings of the days that have a partition
+	for _, day := range days {
+		if began, err := time.ParseInLocation("20060102", day, message.Beijing(time.Time{}).Location()); err == nil {
+			kept = append(kept, began)
+		}
+	}
+	// The messages of these firings stand: their texts are composed of the audience's rows.
+	const hasMessages = `EXISTS (SELECT FROM firing f WHERE f.audience = a.id AND (f.ended_at IS NULL OR f.ended_at >= $2
+		OR EXISTS (SELECT FROM unnest($3::timestamptz[]) AS k (day) WHERE f.started_at >= k.day AND f.started_at < k.day + interval '24 hours')))`
 	bound := [16]byte(message.FirstID(before))
 	statements := []struct {
 		sql  string
@@ -164,11 +177,12 @@ func (s *Store) deleteExpired(ctx context.Context, now time.Time, keep time.Dura
 		{`DELETE FROM replay WHERE of IN (SELECT of FROM replay WHERE of < $1 ORDER BY of LIMIT $2)`, []any{bound, expiredRows}},
 		{`DELETE FROM rejected_task WHERE id IN (SELECT id FROM rejected_task WHERE at < $1 ORDER BY at LIMIT $2)`, []any{before, expiredRows}},
 		// Of campaigns that have ended: whom they went to, and how. The campaigns stay.
-		{`UPDATE audience SET state = 'dropped' WHERE state <> 'dropped' AND campaign IN (
-			SELECT id FROM campaign WHERE state IN ('done', 'cancelled', 'failed') AND changed_at < $1)`, []any{before}},
+		{`UPDATE audience a SET state = 'dropped' WHERE a.state <> 'dropped' AND a.campaign IN (
+			SELECT id FROM campaign WHERE state IN ('done', 'cancelled', 'failed') AND changed_at < $1) AND NOT ` + hasMessages, []any{before, now.Add(-cappedFor), kept}},
 		// Of those that go on, the audiences that no other firing goes to.
 		{`UPDATE audience a SET state = 'dropped' WHERE a.state = 'ready' AND (a.tick IS NOT NULL OR a.source LIKE '` + retrySource + `%') AND (
-			SELECT max(coalesce(f.ended_at, 'infinity')) FROM firing f WHERE f.campaign = a.campaign AND f.audience = a.id) < $1`, []any{before}},
+			SELECT max(coalesce(f.ended_at, 'infinity')) FROM firing f WHERE f.campaign = a.campaign AND f.audience = a.id) < $1
+			AND NOT ` + hasMessages, []any{before, now.Add(-cappedFor), kept}},
 		{`DELETE FROM recipient WHERE (audience, n) IN (
 			SELECT r.audience, r.n FROM audience a JOIN recipient r ON r.audience = a.id WHERE a.state = 'dropped' LIMIT $1)`, []any{expiredRows}},
 		{`DELETE FROM chunk WHERE (firing, no) IN (

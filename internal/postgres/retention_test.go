@@ -236,6 +236,13 @@ func TestRejectedTasksAreKeptWhole(t *testing.T) {
 	}
 }
 
+// startedEarlier moves a firing to a day that has no partition any more.
+func (b *bundle) startedEarlier(firing int32) {
+	b.Helper()
+	_, err := b.store.pool.Exec(b.ctx, `UPDATE firing SET started_at = started_at - interval '3 days' WHERE id = $1`, firing)
+	b.ok(err)
+}
+
 func TestEndedCampaignsForgetTheirPeople(t *testing.T) {
 	b := setup(t)
 	const month = 30 * 24 * time.Hour
@@ -251,7 +258,15 @@ func TestEndedCampaignsForgetTheirPeople(t *testing.T) {
 	if n := b.count(`SELECT count(*) FROM recipient`); n != 15 {
 		t.Errorf("%d recipients before their time is over, want 15", n)
 	}
-	if _, err := b.store.DropExpired(b.ctx, time.Now().Add(month+time.Hour), month); err != nil {
+	later := time.Now().Add(month + time.Hour)
+	if _, err := b.store.DropExpired(b.ctx, later, month); err != nil {
+		t.Fatal(err)
+	}
+	if n := b.count(`SELECT count(*) FROM recipient`); n != 15 {
+		t.Errorf("%d recipients while the day of their messages stands, in which another firing began that is open; want 15", n)
+	}
+	b.startedEarlier(f.ID)
+	if _, err := b.store.DropExpired(b.ctx, later, month); err != nil {
 		t.Fatal(err)
 	}
 	if n := b.count(`SELECT count(*) FROM recipient r JOIN audience a ON a.id = r.audience WHERE a.campaign = $1`, [16]byte(running)); n != 5 || b.count(`SELECT count(*) FROM recipient`) != 5 {
@@ -334,6 +349,7 @@ func TestFetchedAudiencesGoWithTheirFirings(t *testing.T) {
 	if n := b.count(`SELECT count(*) FROM recipient`); n != 6 {
 		t.Errorf("%d recipients before their time is over, want 6", n)
 	}
+	b.startedEarlier(b.firing(id).ID - 1)
 	b.ok(b.store.deleteExpired(b.ctx, time.Now().Add(month+time.Hour), month))
 	if n := b.count(`SELECT count(*) FROM recipient`); n != 3 {
 		t.Errorf("%d recipients are left of a campaign that goes on, want the 3 of its open firing", n)

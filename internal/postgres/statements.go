@@ -39,6 +39,8 @@ const (
 	sqlCopyClaims = `COPY message (id, parcel, msgid, finished_at, account, kind, lane, state, reason, claim, pod, errcode, firing, n, attempt, doubt)
 		FROM STDIN (FORMAT binary)`
 	sqlCopyBodies = `COPY message_body (` + bodyColumns + `) FROM STDIN (FORMAT binary)`
+	// copyBare does so for a campaign's messages, which keep no body. All that is the same in each is the columns' defaults.
+	sqlCopyBare = `COPY message (id, account, kind, lane, pod, firing, n, recipient) FROM STDIN (FORMAT binary)`
 
 	// firstWrite claims, or decides about, messages that may have no row yet.
 	sqlFirstWrite = `
@@ -63,12 +65,14 @@ const (
 		WHERE m.state = 'accepted'
 		RETURNING id, claim, attempt, doubt, first_intent_at, intent_at, state = 'unknown'`
 
-	// bodies goes with firstWrite. Where the message has a row its body is there as well.
+	// bodies goes with firstWrite, and with what becomes of a claim that kept no body. Where the message has a body it is the
+	// same; where a campaign's has none but a recipient, it was sent or is being sent, and stays so.
 	sqlBodies = `
 		INSERT INTO message_body (id, parent, not_before, expires_at, recipient, key, content, labels, recipients, fallback)
 		SELECT i.id, i.parent, i.not_before, i.expires_at, i.recipient, i.key, i.content, i.labels::jsonb, i.recipients::text[], i.fallback
-		FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::timestamptz[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[])
-			AS i (id, parent, not_before, expires_at, recipient, key, content, labels, recipients, fallback)
+		FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::timestamptz[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::int4[])
+			AS i (id, parent, not_before, expires_at, recipient, key, content, labels, recipients, fallback, firing)
+		WHERE i.firing = 0 OR NOT EXISTS (SELECT FROM message m WHERE m.id = i.id AND m.recipient <> '')
 		ON CONFLICT (id) DO NOTHING`
 
 	// settleSent is the plain case: WeChat accepted the message.
@@ -83,7 +87,7 @@ const (
 			errcode = CASE WHEN i.errcode = 0 AND i.state <> 'sent' THEN m.errcode ELSE i.errcode END,
 			msgid = CASE WHEN i.msgid = 0 THEN m.msgid ELSE i.msgid END,
 			finished_at = CASE WHEN i.ends THEN now() ELSE 'epoch' END,
-			attempt = m.attempt - i.uncounted, doubt = m.doubt OR i.doubt,
+			attempt = m.attempt - i.uncounted, doubt = m.doubt OR i.doubt, recipient = '', -- which its body has
 			-- WeChat's window for repeats counts from the first attempt that may have left.
 			first_intent_at = CASE WHEN i.ends OR m.doubt OR i.doubt THEN m.first_intent_at ELSE 'epoch' END
 		FROM unnest($1::uuid[], $2::int4[], $3::text[], $4::text[], $5::int4[], $6::int8[], $7::bool[], $8::int2[], $9::bool[])
@@ -141,6 +145,6 @@ const (
 // committerStatements are prepared in a committer's session.
 var committerStatements = []string{
 	sqlBegin, sqlCommit, sqlRollback, sqlBeginBatch, sqlClaimKnown, sqlVerdictKnown,
-	sqlCopyClaims, sqlCopyBodies, sqlFirstWrite, sqlBodies, sqlSettleSent, sqlSettle, sqlInFlight, sqlLanded, sqlParcels,
+	sqlCopyClaims, sqlCopyBodies, sqlCopyBare, sqlFirstWrite, sqlBodies, sqlSettleSent, sqlSettle, sqlInFlight, sqlLanded, sqlParcels,
 	sqlEvidence, sqlEvents, sqlParked, sqlSuppress, sqlMassSent, sqlInsertKeys, sqlSelectKeys, sqlGranted, sqlStates,
 }

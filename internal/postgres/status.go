@@ -20,7 +20,7 @@ var ErrNotFound = errors.New("postgres: no such message")
 
 // A Status is everything that the ledger knows about a message.
 type Status struct {
-	Message     *message.Message // without a body where a campaign renders it
+	Message     *message.Message
 	State       outcome.Status
 	Reason      outcome.Reason
 	Parcel      message.ID
@@ -103,12 +103,12 @@ func (s *Store) status(ctx context.Context, id message.ID) (Status, error) {
 	)
 	err := s.pool.QueryRow(ctx, `
 		SELECT m.account, m.kind::text, m.lane::text, m.state::text, m.reason::text, m.parcel, m.attempt, m.claim, m.doubt, m.errcode,
-			m.msgid, m.first_intent_at, m.intent_at, m.finished_at, p.due_at, `+bodySelect+`
+			m.msgid, m.first_intent_at, m.intent_at, m.finished_at, p.due_at, m.firing, m.n, m.recipient, `+bodySelect+`
 		FROM message m LEFT JOIN message_body b ON b.id = m.id LEFT JOIN parked p ON p.id = m.id
 		WHERE m.id = $1`, [16]byte(id)).
 		Scan(append([]any{
 			&account, &m.Kind, &m.Lane, &st.State, &st.Reason, &parcel, &st.Attempts, &st.Claim, &st.Doubt, &st.ErrCode,
-			&st.MsgID, &st.FirstIntent, &st.Intent, &st.Finished, &due,
+			&st.MsgID, &st.FirstIntent, &st.Intent, &st.Finished, &due, &m.Firing, &m.N, &m.To,
 		}, body.targets()...)...)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return st, ErrNotFound
@@ -133,6 +133,11 @@ func (s *Store) status(ctx context.Context, id message.ID) (Status, error) {
 	}
 	if m.Account, err = s.accountName(ctx, account); err != nil {
 		return st, err
+	}
+	if body.content == nil && m.Firing != 0 {
+		if err := s.recompose(ctx, s.pool, []*message.Message{m}); err != nil {
+			return st, err
+		}
 	}
 	st.Message = m
 	if st.ReplayOf, st.ReplayedAs, err = s.replays(ctx, id); err != nil {

@@ -29,7 +29,7 @@ type transaction struct {
 	insert                  bool      // first writes by INSERT: some rows exist
 	now                     time.Time // the transaction's, in the database
 	known, fresh, knownHits int
-	copied                  int
+	copied, bare            int // claims by COPY, and how many of them without a body
 	bodiesWritten           int64
 }
 
@@ -60,6 +60,7 @@ type scratch struct {
 	flying, landing, parcels      array
 	params                        [][]byte
 	copyStates, copyBodies        values
+	copyBare                      values
 }
 
 // parameters are the columns and the span as a statement's parameters, good until the next call.
@@ -284,18 +285,24 @@ func (t *transaction) tookEffect(v [][]byte) {
 	}
 }
 
-// firstWrites sends the claims and verdicts on messages that may have no row yet, with their bodies.
+// firstWrites sends the claims and verdicts on messages that may have no row yet, with the bodies that they keep.
 func (t *transaction) firstWrites() {
 	x := &t.committer.scratch
 	w := &x.first
 	w.begin()
 	beginCopy(&x.copyStates)
 	beginCopy(&x.copyBodies)
+	beginCopy(&x.copyBare)
 	for _, o := range t.ops {
 		switch {
 		case o.kind == opSettle || !o.fresh:
 		case o.copies(t):
 			t.copied++
+			if o.keepsNoBody() {
+				t.bare++
+				copyBare(&x.copyBare, o, t.committer.pod)
+				continue
+			}
 			copyClaim(&x.copyStates, o, t.committer.pod)
 			if err := copyBody(&x.copyBodies, o.m); err != nil {
 				panic("postgres: a message that is storable can be written: " + err.Error())
@@ -306,9 +313,12 @@ func (t *transaction) firstWrites() {
 		}
 	}
 	w.send(t.session(), t.committer.pod, t.granted, &t.bodiesWritten)
-	if t.copied > 0 {
+	if t.copied > t.bare {
 		t.session().copy(sqlCopyClaims, x.copyStates, nil)
 		t.session().copy(sqlCopyBodies, x.copyBodies, nil)
+	}
+	if t.bare > 0 {
+		t.session().copy(sqlCopyBare, x.copyBare, nil)
 	}
 }
 
@@ -356,6 +366,22 @@ func copyClaim(v *values, o *op, pod int32) {
 	v.int4(o.m.N)
 	v.int2(1)
 	v.bool(false)
+}
+
+// keepsNoBody says of a claim that goes by COPY that the message can be composed again, should anybody ask what it said.
+func (o *op) keepsNoBody() bool { return o.kind == opClaim && o.m.Firing != 0 }
+
+// copyBare writes such a message's row, in the order of sqlCopyBare.
+func copyBare(v *values, o *op, pod int32) {
+	*v = append(*v, 0, 8)
+	v.uuid(o.m.ID)
+	v.int4(o.account)
+	v.text(string(o.m.Kind))
+	v.text(string(o.m.Lane))
+	v.int4(pod)
+	v.int4(o.m.Firing)
+	v.int4(o.m.N)
+	v.text(string(o.m.To))
 }
 
 func (t *transaction) settles() {

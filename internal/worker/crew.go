@@ -10,7 +10,8 @@ import (
 // line, cost memory, and let the slots grow stale that they were given), and keep the stacks that a call to WeChat
 // has grown: growing them anew for each message cost a tenth of the worker's time.
 type Crew struct {
-	jobs chan func()
+	size int
+	jobs chan func() // nil: go
 	quit chan struct{}
 	done sync.WaitGroup
 }
@@ -19,7 +20,7 @@ var errDismissed = errors.New("the crew is dismissed")
 
 // NewCrew starts a crew of n. Dismiss ends it.
 func NewCrew(n int) *Crew {
-	c := &Crew{jobs: make(chan func()), quit: make(chan struct{})}
+	c := &Crew{size: n, jobs: make(chan func()), quit: make(chan struct{})}
 	for range n {
 		c.done.Go(c.work)
 	}
@@ -27,13 +28,11 @@ func NewCrew(n int) *Crew {
 }
 
 func (c *Crew) work() {
-	for {
-		select {
-		case job := <-c.jobs:
-			job()
-		case <-c.quit:
+	for job := range c.jobs {
+		if job == nil {
 			return
 		}
+		job()
 	}
 }
 
@@ -52,5 +51,8 @@ func (c *Crew) do(ctx context.Context, job func()) error {
 // Dismiss lets the crew go when their jobs in hand are done.
 func (c *Crew) Dismiss() {
 	close(c.quit)
+	for range c.size {
+		c.jobs <- nil
+	}
 	c.done.Wait()
 }
