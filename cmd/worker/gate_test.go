@@ -47,10 +47,10 @@ func TestOneAPIRefused(t *testing.T) {
 		t.Error("the refusal of one API shut the whole account")
 	}
 
-	f.aMinuteLater()
-	since := f.since()
 	refused := func() int64 { return f.wechat("shop").Calls(path).Refused[48001] }
 	before := refused()
+	f.aMinuteLater()
+	since := f.since()
 	eventually(t, 30*time.Second, "probe", func() bool { return refused() > before })
 	f.await(30*time.Second, map[string]int{"parked gate": n}, "kind = 'custom'")
 	f.exec("UPDATE parked SET due_at = now()") // all may go, were the gate open

@@ -16,7 +16,7 @@ import (
 // Every is how often a pod reads the gates: half of the second within which all pods know of a change.
 const Every = 500 * time.Millisecond
 
-// freshEnough is the age up to which a mirror may refuse without looking again.
+// freshEnough is the age up to which a mirror may refuse without looking again, where no probe can have been let pass.
 const freshEnough = 50 * time.Millisecond
 
 // ProbeEvery is the time between two probes of a broken gate, over all pods.
@@ -107,12 +107,17 @@ func (b *Board) Run(ctx context.Context, failed func(error)) error {
 	}
 }
 
-// Look answers with the gate that stands in the way of this message; ok is true when none does.
+// Look answers with the gate that stands in the way of this message; ok is true when none does. Behind a broken API every
+// look reads anew: the message may be the probe that another pod has let pass just now, and the next is a minute away.
 func (b *Board) Look(ctx context.Context, account, api string, id message.ID, now time.Time) (g Gate, ok bool, err error) {
 	if g, ok = b.look(account, api, id, now); ok && !b.mirror.Load().at.IsZero() {
 		return g, true, nil
 	}
-	if err := b.read(ctx, freshEnough); err != nil {
+	age := freshEnough
+	if g.State == Broken && g.API != "" {
+		age = 0
+	}
+	if err := b.read(ctx, age); err != nil {
 		return Gate{}, false, err
 	}
 	g, ok = b.look(account, api, id, now)
