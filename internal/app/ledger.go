@@ -25,10 +25,26 @@ type ledger struct {
 // Claim commits the intent to call WeChat. A mass send takes its caps in the same transaction.
 func (l ledger) Claim(ctx context.Context, a *pipeline.Attempt) (pipeline.Claim, error) {
 	c, err := l.claim(ctx, a)
+	l.count(a, c, err)
+	return c, err
+}
+
+// ClaimLater does so for a recipient of a chunk's run; then is called once, with the answer.
+func (l ledger) ClaimLater(ctx context.Context, a *pipeline.Attempt, then func(pipeline.Claim, error)) {
+	l.committer.ClaimRecipientLater(ctx, a.Message, a.Run.(*chunkRun).Chunk, func(granted postgres.Claim, err error) {
+		var c pipeline.Claim
+		if err == nil {
+			c = claimOf(granted)
+		}
+		l.count(a, c, err)
+		then(c, err)
+	})
+}
+
+func (l ledger) count(a *pipeline.Attempt, c pipeline.Claim, err error) {
 	if err == nil && l.claimed != nil {
 		l.claimed(a.Account.Name, a.Message.Kind, !c.Refused)
 	}
-	return c, err
 }
 
 func (l ledger) claim(ctx context.Context, a *pipeline.Attempt) (pipeline.Claim, error) {
@@ -38,7 +54,13 @@ func (l ledger) claim(ctx context.Context, a *pipeline.Attempt) (pipeline.Claim,
 	if a.Message.Kind == message.Mass {
 		return l.claimMass(ctx, a)
 	}
-	c, err := l.committer.Claim(ctx, a.Message, a.Parcel)
+	var c postgres.Claim
+	var err error
+	if run, ok := a.Run.(*chunkRun); ok {
+		c, err = l.committer.ClaimRecipient(ctx, a.Message, run.Chunk)
+	} else {
+		c, err = l.committer.Claim(ctx, a.Message, a.Parcel)
+	}
 	if err != nil {
 		return pipeline.Claim{}, err
 	}
@@ -64,6 +86,8 @@ func (l ledger) Settle(ctx context.Context, a *pipeline.Attempt, o outcome.Outco
 	var err error
 	if c, held := a.Claimed(); held {
 		_, err = l.committer.Settle(ctx, a.Message, c.Held.(postgres.Claim), o, effects)
+	} else if run, ok := a.Run.(*chunkRun); ok {
+		_, err = l.committer.VerdictOnRecipient(ctx, a.Message, run.Chunk, o, effects)
 	} else {
 		_, err = l.committer.Verdict(ctx, a.Message, a.Parcel, o, effects)
 	}
@@ -76,6 +100,12 @@ func (l ledger) Settle(ctx context.Context, a *pipeline.Attempt, o outcome.Outco
 		}
 	}
 	return err
+}
+
+// SettleLater does so for a message that simply went out; then is called once, when that is written.
+func (l ledger) SettleLater(ctx context.Context, a *pipeline.Attempt, o outcome.Outcome, then func(error)) {
+	c, _ := a.Claimed()
+	l.committer.SettleLater(ctx, a.Message, c.Held.(postgres.Claim), o, postgres.Effects{}, func(_ bool, err error) { then(err) })
 }
 
 // ParcelDone says that every message of the parcel is terminal or parked.

@@ -21,7 +21,8 @@ type Account struct {
 // An Attempt is one run of one message: the message, and what the run holds.
 type Attempt struct {
 	Message *message.Message
-	Parcel  message.ID // the parcel it travels in
+	Parcel  message.ID // the parcel it travels in; zero: none, but
+	Run     any        // the ledger's own handle of a run through a campaign's chunk; nil: none
 	Account Account
 	Client  WeChat    // the account's API
 	Now     time.Time // as all of clock.Now: when it began

@@ -10,7 +10,8 @@ import (
 // A Pipeline is the list of stages that a message passes, in order.
 type Pipeline []Stage
 
-// New builds the pipeline. It reads as a sentence: a message is sent when all of these hold.
+// New builds the pipeline. It reads as a sentence: a message is sent when all of these hold. The last two are the claim and
+// the call.
 func New(d Deps) Pipeline {
 	return Pipeline{
 		notExpired(),
@@ -42,19 +43,61 @@ type Stage struct {
 // was decided: the parcel comes back. Takes are settled in either case.
 func (p Pipeline) Run(ctx context.Context, a *Attempt) (outcome.Outcome, error) {
 	a.lasting = context.WithoutCancel(ctx)
-	for i, stage := range p {
-		o, err := stage.Run(ctx, a)
-		if err != nil {
-			p[:i].undo(a)
-			return outcome.Outcome{}, fmt.Errorf("%s: %w", stage.Name, err)
-		}
-		if o.Decided() || a.Fate == ClaimRefused {
-			a.Stage = stage.Name
-			p[:i].undo(a)
-			return o, nil
+	o, ended, err := p.through(ctx, a, 0, len(p))
+	if err == nil && !ended {
+		err = fmt.Errorf("no stage decided about message %s", a.Message.ID)
+	}
+	return o, err
+}
+
+// Take is the first part of a Run for who asks for the claim by himself: the stages before it. Where the message is to be
+// claimed, ended is false, and Send must follow with what came of that.
+func (p Pipeline) Take(ctx context.Context, a *Attempt) (o outcome.Outcome, ended bool, err error) {
+	a.lasting = context.WithoutCancel(ctx)
+	claim := len(p) - 2
+	if o, ended, err = p.through(ctx, a, 0, claim); ended || err != nil {
+		return o, ended, err
+	}
+	return p.pass(a, claim, worthClaiming(a), nil)
+}
+
+// Send is the second part: the answer to the claim, and the call if it was granted.
+func (p Pipeline) Send(a *Attempt, c Claim, err error) (outcome.Outcome, error) {
+	claim := len(p) - 2
+	var o outcome.Outcome
+	if err == nil {
+		o = a.claims(c)
+	}
+	o, ended, err := p.pass(a, claim, o, err)
+	if !ended && err == nil {
+		o, _, err = p.through(a.lasting, a, claim+1, len(p))
+	}
+	return o, err
+}
+
+// through runs some of the stages; ended says that one of them has ended the run.
+func (p Pipeline) through(ctx context.Context, a *Attempt, from, to int) (o outcome.Outcome, ended bool, err error) {
+	for i := from; i < to; i++ {
+		o, err := p[i].Run(ctx, a)
+		if o, ended, err = p.pass(a, i, o, err); ended || err != nil {
+			return o, ended, err
 		}
 	}
-	return outcome.Outcome{}, fmt.Errorf("no stage decided about message %s", a.Message.ID)
+	return outcome.Outcome{}, false, nil
+}
+
+// pass says whether a stage's answer ends the run, and undoes then what the stages before it took.
+func (p Pipeline) pass(a *Attempt, i int, o outcome.Outcome, err error) (_ outcome.Outcome, ended bool, _ error) {
+	if err != nil {
+		p[:i].undo(a)
+		return outcome.Outcome{}, false, fmt.Errorf("%s: %w", p[i].Name, err)
+	}
+	if o.Decided() || a.Fate == ClaimRefused {
+		a.Stage = p[i].Name
+		p[:i].undo(a)
+		return o, true, nil
+	}
+	return o, false, nil
 }
 
 func (p Pipeline) undo(a *Attempt) {

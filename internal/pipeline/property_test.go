@@ -43,6 +43,15 @@ func TestPromises(t *testing.T) {
 	})
 }
 
+// inParts is a run of who asks for the claim by himself.
+func inParts(ctx context.Context, p Pipeline, a *Attempt, l Ledger) (outcome.Outcome, error) {
+	if o, ended, err := p.Take(ctx, a); ended || err != nil {
+		return o, err
+	}
+	c, err := l.Claim(context.WithoutCancel(ctx), a) // which is waited for
+	return p.Send(a, c, err)
+}
+
 func (r *row) run(t *rapid.T, kind message.Kind, policy Policy) {
 	w := newWorld()
 	ctx, drain := context.WithCancel(context.Background())
@@ -63,7 +72,13 @@ func (r *row) run(t *rapid.T, kind message.Kind, policy Policy) {
 	w.draw(t, a, drain)
 	granted := !w.claim.Refused && w.fails["claim"] == nil
 
-	o, err := New(w.deps()).Run(ctx, a)
+	run := New(w.deps()).Run
+	if rapid.Bool().Draw(t, "in two parts") {
+		run = func(ctx context.Context, a *Attempt) (outcome.Outcome, error) {
+			return inParts(ctx, New(w.deps()), a, w)
+		}
+	}
+	o, err := run(ctx, a)
 
 	w.checkRun(t, a, o, err)
 	for i, c := range w.calls {

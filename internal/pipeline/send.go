@@ -18,30 +18,43 @@ import (
 const maxClaimAge = 5 * time.Second
 
 func claimed(l Ledger) Stage {
-	return Stage{Name: "claimed", Run: func(ctx context.Context, a *Attempt) (outcome.Outcome, error) {
-		if expired(a.Message, clock.Now()) { // while it waited in line
-			return outcome.Outcome{Status: outcome.Expired, Reason: outcome.ReasonExpired}, nil
+	return Stage{Name: "claimed", Run: func(_ context.Context, a *Attempt) (outcome.Outcome, error) {
+		if o := worthClaiming(a); o.Decided() {
+			return o, nil
 		}
-		fault.At(fault.Taken, string(a.Message.Kind))
 		// A claim that is asked for is waited for: one that is committed and not known would strand the message.
-		claim, err := l.Claim(a.lasting, a)
+		c, err := l.Claim(a.lasting, a)
 		if err != nil {
 			return outcome.Outcome{}, err
 		}
-		if !claim.Wait.IsZero() {
-			return park(a.Message, outcome.Pace, claim.Wait), nil
-		}
-		if claim.Refused {
-			a.Fate = ClaimRefused
-			if claim.Verdict.Decided() { // its key or its cap was taken by another message: give back all
-				a.Fate = Refused
-			}
-			return claim.Verdict, nil
-		}
-		a.claim = claim
-		fault.At(fault.Claimed, string(a.Message.Kind))
-		return outcome.Outcome{}, nil
+		return a.claims(c), nil
 	}}
+}
+
+// worthClaiming ends a message that has expired while it waited in line.
+func worthClaiming(a *Attempt) outcome.Outcome {
+	if expired(a.Message, clock.Now()) {
+		return outcome.Outcome{Status: outcome.Expired, Reason: outcome.ReasonExpired}
+	}
+	fault.At(fault.Taken, string(a.Message.Kind))
+	return outcome.Outcome{}
+}
+
+// claims takes the answer to a claim.
+func (a *Attempt) claims(c Claim) outcome.Outcome {
+	if !c.Wait.IsZero() {
+		return park(a.Message, outcome.Pace, c.Wait)
+	}
+	if c.Refused {
+		a.Fate = ClaimRefused
+		if c.Verdict.Decided() { // its key or its cap was taken by another message: give back all
+			a.Fate = Refused
+		}
+		return c.Verdict
+	}
+	a.claim = c
+	fault.At(fault.Claimed, string(a.Message.Kind))
+	return outcome.Outcome{}
 }
 
 func send(d Deps) Stage {

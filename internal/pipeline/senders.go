@@ -1,7 +1,6 @@
 package pipeline
 
 import (
-	"container/list"
 	"context"
 	"sync"
 	"time"
@@ -40,9 +39,9 @@ func keptOf(n int) int {
 	return min(max(n-1, 0), 1)
 }
 
-// InHand is how many messages a pod with n senders should work on at a time: those on the wire, those claimed
-// ahead, and as many as are on the wire that are guarded or settled meanwhile.
-func InHand(n int) int { return 2*n + claimsAhead }
+// InHand is how many messages a pod with n senders should work on at a time: those on the wire, and those claimed
+// ahead. Who settles them does not wait, or has no use for a claim ahead.
+func InHand(n int) int { return n + claimsAhead }
 
 // InFlight is how many calls are being made now.
 func (s *Senders) InFlight() int { return s.wire.taken() }
@@ -53,8 +52,9 @@ type line struct {
 	size   int
 	kept   int
 	free   int
-	urgent *list.List // of *place
-	others *list.List
+	urgent places
+	others places
+	unused *sync.Pool // of *place: in a busy pod nearly every message waits
 
 	stuck   func() bool // optional: nobody should wait any longer
 	watched bool        // the next look is set
@@ -62,12 +62,53 @@ type line struct {
 
 // A place is what somebody waits for in a line.
 type place struct {
-	ready chan struct{} // closed: it was given, or refused
-	err   error         // why it was refused
+	given      chan error // takes one: nil, or why it is refused
+	next, prev *place
+	waits      bool
+}
+
+// places are those that are waited for, in order.
+type places struct {
+	first, last *place
+	n           int
+}
+
+func (q *places) push(p *place) {
+	p.waits, p.next, p.prev = true, nil, q.last
+	if q.last == nil {
+		q.first = p
+	} else {
+		q.last.next = p
+	}
+	q.last = p
+	q.n++
+}
+
+func (q *places) remove(p *place) {
+	if p.prev == nil {
+		q.first = p.next
+	} else {
+		p.prev.next = p.next
+	}
+	if p.next == nil {
+		q.last = p.prev
+	} else {
+		p.next.prev = p.prev
+	}
+	p.waits, p.next, p.prev = false, nil, nil
+	q.n--
+}
+
+// give gives the first place, or refuses it.
+func (q *places) give(err error) {
+	p := q.first
+	q.remove(p)
+	p.given <- err
 }
 
 func newLine(size, kept int) line {
-	return line{mu: new(sync.Mutex), size: size, kept: kept, free: size, urgent: list.New(), others: list.New()}
+	fresh := func() any { return &place{given: make(chan error, 1)} }
+	return line{mu: new(sync.Mutex), size: size, kept: kept, free: size, unused: &sync.Pool{New: fresh}}
 }
 
 func (l *line) taken() int {
@@ -79,47 +120,44 @@ func (l *line) taken() int {
 // acquire waits for a place; release gives it back. In a line that is stuck at some look,
 // every stuckAfter, all that wait give up with errStuck.
 func (l *line) acquire(ctx context.Context, lane message.Lane) error {
-	queue, floor := l.others, l.kept
+	queue, floor := &l.others, l.kept
 	if lane == message.Urgent {
-		queue, floor = l.urgent, 0
+		queue, floor = &l.urgent, 0
 	}
 	l.mu.Lock()
-	if l.free > floor && queue.Len() == 0 {
+	if l.free > floor && queue.n == 0 {
 		l.free--
 		l.mu.Unlock()
 		return nil
 	}
-	p := &place{ready: make(chan struct{})}
-	waits := queue.PushBack(p)
+	p := l.unused.Get().(*place)
+	defer l.unused.Put(p)
+	queue.push(p)
 	l.watch()
 	l.mu.Unlock()
 
 	gone := ctx.Done()
 	if gone == nil { // a plain receive costs half of a select
-		<-p.ready
-		return p.err
+		return <-p.given
 	}
 	select {
-	case <-p.ready:
-		return p.err
+	case err := <-p.given:
+		return err
 	case <-gone:
-		return l.leave(queue, waits, ctx.Err())
+		return l.leave(queue, p, ctx.Err())
 	}
 }
 
 // leave leaves the queue, and answers with why.
-func (l *line) leave(queue *list.List, waits *list.Element, why error) error {
+func (l *line) leave(queue *places, p *place, why error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	p := waits.Value.(*place)
-	select {
-	case <-p.ready:
-		if p.err == nil { // given a place in the same instant: pass it on
-			l.free++
-			l.serve()
-		}
-	default:
-		queue.Remove(waits)
+	switch {
+	case p.waits:
+		queue.remove(p)
+	case <-p.given == nil: // given a place in the same instant: pass it on
+		l.free++
+		l.serve()
 	}
 	return why
 }
@@ -127,7 +165,7 @@ func (l *line) leave(queue *list.List, waits *list.Element, why error) error {
 // watch sets the next look at a line in which somebody waits; mu is held. One timer looks for all: in
 // a busy pod nearly every message waits.
 func (l *line) watch() {
-	if l.stuck != nil && !l.watched && l.urgent.Len()+l.others.Len() > 0 {
+	if l.stuck != nil && !l.watched && l.urgent.n+l.others.n > 0 {
 		l.watched = true
 		time.AfterFunc(stuckAfter, l.look)
 	}
@@ -138,11 +176,9 @@ func (l *line) look() {
 	stuck := l.stuck()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, queue := range []*list.List{l.urgent, l.others} {
-		for stuck && queue.Len() > 0 {
-			p := queue.Remove(queue.Front()).(*place)
-			p.err = errStuck
-			close(p.ready)
+	for _, queue := range []*places{&l.urgent, &l.others} {
+		for stuck && queue.n > 0 {
+			queue.give(errStuck)
 		}
 	}
 	l.watched = false
@@ -166,12 +202,12 @@ func (l *line) release() {
 
 // serve gives the free places away; mu is held.
 func (l *line) serve() {
-	for l.free > 0 && l.urgent.Len() > 0 {
+	for l.free > 0 && l.urgent.n > 0 {
 		l.free--
-		close(l.urgent.Remove(l.urgent.Front()).(*place).ready)
+		l.urgent.give(nil)
 	}
-	for l.free > l.kept && l.others.Len() > 0 {
+	for l.free > l.kept && l.others.n > 0 {
 		l.free--
-		close(l.others.Remove(l.others.Front()).(*place).ready)
+		l.others.give(nil)
 	}
 }

@@ -27,8 +27,9 @@ func (c *Committer) gather() bool {
 	}
 	clear(c.seen)
 	rest := c.queue[:0]
+	rows, recipients := 0, 0 // whose claims make no rows; more would not stay in one of in_flight
 	for i, o := range c.queue {
-		if len(c.b.ops) == c.o.MaxRows {
+		if rows == c.o.MaxRows || recipients == c.o.MaxRows {
 			rest = append(rest, c.queue[i:]...)
 			break
 		}
@@ -41,6 +42,11 @@ func (c *Committer) gather() bool {
 		}
 		c.seen[o.m.ID] = struct{}{}
 		c.b.ops = append(c.b.ops, o)
+		if o.claimsRecipient() {
+			recipients++
+		} else {
+			rows++
+		}
 	}
 	clear(c.queue[len(rest):])
 	c.queue = rest
@@ -48,7 +54,7 @@ func (c *Committer) gather() bool {
 	c.b.parcels, c.parcels = c.parcels[:n:n], c.parcels[n:]
 	slices.SortFunc(c.b.ops, func(a, b *op) int { return bytes.Compare(a.m.ID[:], b.m.ID[:]) })
 	for _, o := range c.b.ops {
-		o.fresh = o.fresh || !c.rowsExpected || o.m.Firing != 0 // a chunk's run leaves out those that have rows
+		o.fresh = o.fresh || !c.rowsExpected || o.run != nil // a run's recipients have none
 	}
 	return len(c.b.ops) > 0 || len(c.b.parcels) > 0
 }
@@ -57,13 +63,14 @@ func (c *Committer) gather() bool {
 func (c *Committer) write(ctx context.Context, b batch) {
 	unknown := false // was the last try's commit left unanswered
 	insert := false  // do some rows exist, so that COPY is no way
+	var began time.Time
 	for try := 1; ; try++ {
 		err := c.openSession(ctx)
 		if err == nil {
-			if !unknown {
+			if !unknown { // else the claims may be as old as the first try
 				c.number++
+				began = time.Now()
 			}
-			began := time.Now()
 			t := &transaction{committer: c, batch: b, began: began, insert: insert}
 			err = t.run(ctx)
 			failed := failureOf(err)
@@ -80,6 +87,17 @@ func (c *Committer) write(ctx context.Context, b batch) {
 				}
 				c.finish(t)
 				return
+			case failureRunLost:
+				rest := c.withoutRun(b, err)
+				if len(rest.ops) == len(b.ops) {
+					c.split(ctx, b, err)
+					return
+				}
+				if b = rest; len(b.ops)+len(b.parcels) == 0 {
+					return
+				}
+				unknown = false
+				continue
 			case failureRow, failureCommitted:
 				if t.copied > 0 && sqlState(err) == stateUniqueViolation {
 					insert, unknown = true, false
@@ -121,6 +139,22 @@ func (c *Committer) split(ctx context.Context, b batch, err error) {
 	c.write(ctx, batch{ops: b.ops[half:]})
 }
 
+// withoutRun answers the ops of a run that has lost its chunk, as the database says: what they did not change is the next
+// run's. It returns the others.
+func (c *Committer) withoutRun(b batch, err error) batch {
+	lost := runLost(err)
+	rest := make([]*op, 0, len(b.ops))
+	for _, o := range b.ops {
+		if o.run != nil && [...]int32{o.run.Firing, o.run.No, o.run.Fence} == lost {
+			c.answer(o, nil)
+		} else {
+			rest = append(rest, o)
+		}
+	}
+	b.ops = rest
+	return b
+}
+
 func (c *Committer) refuse(b batch, err error) {
 	for _, o := range b.ops {
 		c.answer(o, err)
@@ -131,7 +165,7 @@ func (c *Committer) refuse(b batch, err error) {
 func (c *Committer) finish(t *transaction) {
 	asked, granted, others := false, 0, false
 	for _, o := range t.ops {
-		others = others || o.kind != opSettle && o.m.Firing == 0
+		others = others || o.kind != opSettle && o.run == nil
 		switch {
 		case o.kind == opClaim:
 			asked = true
@@ -151,7 +185,7 @@ func (c *Committer) finish(t *transaction) {
 	case asked:
 		c.landed = append(c.landed, c.number)
 	}
-	if others { // a campaign's say nothing about them
+	if others { // a campaign's recipients say nothing about them
 		c.rowsExpected = t.knownHits > 0 || 2*int(t.bodiesWritten) < t.fresh
 	}
 	for _, o := range t.ops {

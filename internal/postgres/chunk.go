@@ -108,12 +108,15 @@ func (s *Store) EndChunk(ctx context.Context, c *Chunk, tally Tally) error {
 	return nil
 }
 
-// ChunkRecipients reads the chunk's recipients that are no messages yet. In its first run none can be.
+// ChunkRecipients reads the chunk's recipients that nobody has claimed or decided about. In its first run nobody can have.
 func (s *Store) ChunkRecipients(ctx context.Context, c *Chunk) ([]Recipient, error) {
 	there := map[int32]bool{}
 	if c.Fence > 1 {
 		from, to := campaign.IDRange(c.StartedAt, c.First, c.Last)
-		rows, err := s.pool.Query(ctx, `SELECT n FROM message WHERE id >= $1 AND id <= $2 AND firing = $3`, [16]byte(from), [16]byte(to), c.Firing)
+		// In one statement, and so at one instant: who is in flight is a message the next moment.
+		rows, err := s.pool.Query(ctx, `SELECT n FROM message WHERE id >= $1 AND id <= $2 AND firing = $3
+			UNION ALL SELECT u.n FROM in_flight f CROSS JOIN LATERAL unnest(f.firings, f.ns) AS u (firing, n) WHERE u.firing = $3 AND u.n BETWEEN $4 AND $5`,
+			[16]byte(from), [16]byte(to), c.Firing, c.First, c.Last)
 		if err != nil {
 			return nil, fmt.Errorf("read recipients: %w", err)
 		}

@@ -318,7 +318,7 @@ func (t *massTransaction) claim(ctx context.Context, tx pgx.Tx) error {
 	if err != nil {
 		return err
 	}
-	_, err = tx.Exec(ctx, sqlInFlight, t.pod, t.batch, [][16]byte{t.m.ID})
+	_, err = tx.Exec(ctx, sqlInFlight, t.pod, t.batch, [][16]byte{t.m.ID}, []int32{}, []int32{})
 	t.answer.Asked = time.Now()
 	return err
 }

@@ -14,7 +14,7 @@ import (
 
 // CommitterOptions tune a [Committer]; the zero value is fine.
 type CommitterOptions struct {
-	MaxRows int           // of a transaction; default 256
+	MaxRows int           // of a transaction, beside as many recipients whose claims make no row; default 256
 	Drain   time.Duration // how long Run goes on writing what is in hand after its ctx ended; default 5 s
 	// Committed, if set, is called after each transaction, for metrics.
 	Committed func(rows int, took time.Duration)
@@ -81,7 +81,8 @@ type Claim struct {
 	Asked   time.Time
 	Verdict outcome.Outcome // duplicate or key conflict, written with the claim
 
-	batch int64
+	batch   int64
+	rowless bool // of a recipient, whose message gets its row with the settle
 }
 
 // Effects are what a settle or a verdict brings about besides the message's own state, in the same transaction and
@@ -100,11 +101,15 @@ type Effects struct {
 // When ctx ends first Claim returns its error, and the message is not to be sent: a claim that was committed
 // nevertheless is taken back by parking the message, due at once.
 func (c *Committer) Claim(ctx context.Context, m *message.Message, parcel message.ID) (Claim, error) {
-	if err := storable(m); err != nil {
-		return Claim{}, fmt.Errorf("claim: %w", err)
-	}
 	o := newOp(opClaim, m)
 	o.parcel = parcel
+	return c.claim(ctx, o)
+}
+
+func (c *Committer) claim(ctx context.Context, o *op) (Claim, error) {
+	if err := storable(o.m); err != nil {
+		return Claim{}, fmt.Errorf("claim: %w", err)
+	}
 	if err := c.do(ctx, o); err != nil {
 		return Claim{}, fmt.Errorf("claim: %w", err)
 	}
@@ -119,14 +124,10 @@ func (c *Committer) Claim(ctx context.Context, m *message.Message, parcel messag
 //
 // When ctx ends first Settle returns its error and the outcome may still be written.
 func (c *Committer) Settle(ctx context.Context, m *message.Message, claim Claim, o outcome.Outcome, e Effects) (bool, error) {
-	if !claim.OK || !o.Status.Terminal() && o.Status != outcome.Parked {
-		return false, fmt.Errorf("settle %s: outcome %q under claim %d is a mistake of the caller", m.ID, o.Status, claim.Number)
-	}
-	if err := e.complete(m); err != nil {
+	op, err := settleOp(m, claim, o, e)
+	if err != nil {
 		return false, fmt.Errorf("settle: %w", err)
 	}
-	op := newOp(opSettle, m)
-	op.claim, op.out, op.effects = claim, o, e
 	if err := c.do(ctx, op); err != nil {
 		return false, fmt.Errorf("settle: %w", err)
 	}
@@ -135,23 +136,52 @@ func (c *Committer) Settle(ctx context.Context, m *message.Message, claim Claim,
 	return took, nil
 }
 
+// SettleLater is Settle for a caller who need not wait: then is called once, with what Settle would have answered, and must
+// not block, since all others wait behind it. What is claimed afterwards is not committed before.
+func (c *Committer) SettleLater(ctx context.Context, m *message.Message, claim Claim, o outcome.Outcome, e Effects, then func(took bool, err error)) {
+	settle, err := settleOp(m, claim, o, e)
+	if err == nil {
+		settle.then = func(o *op, err error) { then(o.took, err) }
+		err = c.enqueue(ctx, settle)
+	}
+	if err != nil {
+		then(false, fmt.Errorf("settle: %w", err))
+	}
+}
+
+func settleOp(m *message.Message, claim Claim, o outcome.Outcome, e Effects) (*op, error) {
+	if !claim.OK || !o.Status.Terminal() && o.Status != outcome.Parked {
+		return nil, fmt.Errorf("%s: outcome %q under claim %d is a mistake of the caller", m.ID, o.Status, claim.Number)
+	}
+	if err := e.complete(m); err != nil {
+		return nil, err
+	}
+	op := newOp(opSettle, m)
+	op.claim, op.out, op.effects = claim, o, e
+	return op, nil
+}
+
 // Verdict writes what was decided about m without a claim (skipped, expired, parked, failed as invalid), and says
 // whether it took effect: it writes only over accepted, or where there is no row yet. If it did not, somebody else
 // has decided, and the message counts as handled.
 //
 // When ctx ends first Verdict returns its error and the verdict may still be written.
 func (c *Committer) Verdict(ctx context.Context, m *message.Message, parcel message.ID, o outcome.Outcome, e Effects) (bool, error) {
-	if !o.Status.Terminal() && o.Status != outcome.Parked {
-		return false, fmt.Errorf("verdict on %s: outcome %q is a mistake of the caller", m.ID, o.Status)
-	}
-	if err := storable(m); err != nil {
-		return false, fmt.Errorf("verdict: %w", err)
-	}
-	if err := e.complete(m); err != nil {
-		return false, fmt.Errorf("verdict: %w", err)
-	}
 	op := newOp(opVerdict, m)
 	op.parcel, op.out, op.effects = parcel, o, e
+	return c.verdict(ctx, op)
+}
+
+func (c *Committer) verdict(ctx context.Context, op *op) (bool, error) {
+	if !op.out.Status.Terminal() && op.out.Status != outcome.Parked {
+		return false, fmt.Errorf("verdict on %s: outcome %q is a mistake of the caller", op.m.ID, op.out.Status)
+	}
+	if err := storable(op.m); err != nil {
+		return false, fmt.Errorf("verdict: %w", err)
+	}
+	if err := op.effects.complete(op.m); err != nil {
+		return false, fmt.Errorf("verdict: %w", err)
+	}
 	if err := c.do(ctx, op); err != nil {
 		return false, fmt.Errorf("verdict: %w", err)
 	}
@@ -175,7 +205,8 @@ type op struct {
 	m       *message.Message
 	account int32
 	parcel  message.ID
-	claim   Claim // asked with (settle), or granted
+	run     *Chunk // claim, verdict: of a recipient of this run; nil: of another message
+	claim   Claim  // asked with (settle), or granted
 	out     outcome.Outcome
 	effects Effects
 
@@ -185,8 +216,9 @@ type op struct {
 
 	took bool
 	err  error
-	done chan struct{} // takes one token: the answer is there
-	fate atomic.Int32  // who was first: the answer or the caller's leaving
+	then func(o *op, err error) // takes the answer; nil: somebody waits for done
+	done chan struct{}          // takes one token: the answer is there
+	fate atomic.Int32           // who was first: the answer or the caller's leaving
 }
 
 var ops = sync.Pool{New: func() any { return &op{done: make(chan struct{}, 1)} }}
@@ -213,8 +245,8 @@ const (
 	left
 )
 
-// do queues the op and waits for its answer.
-func (c *Committer) do(ctx context.Context, o *op) error {
+// enqueue queues the op.
+func (c *Committer) enqueue(ctx context.Context, o *op) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -231,6 +263,14 @@ func (c *Committer) do(ctx context.Context, o *op) error {
 	c.queue = append(c.queue, o)
 	c.mu.Unlock()
 	c.nudge()
+	return nil
+}
+
+// do queues the op and waits for its answer.
+func (c *Committer) do(ctx context.Context, o *op) error {
+	if err := c.enqueue(ctx, o); err != nil {
+		return err
+	}
 	gone := ctx.Done()
 	if gone == nil { // as with most: a plain receive costs half of a select
 		<-o.done
@@ -257,6 +297,11 @@ func (c *Committer) nudge() {
 
 // answer gives the op back to its caller. A claim granted to a caller who has gone is taken back.
 func (c *Committer) answer(o *op, err error) {
+	if o.then != nil {
+		o.then(o, err)
+		ops.Put(o)
+		return
+	}
 	o.err = err
 	if o.fate.CompareAndSwap(waiting, answered) {
 		o.done <- struct{}{}

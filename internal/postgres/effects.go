@@ -55,13 +55,12 @@ func (t *transaction) effects(ctx context.Context) error {
 	return nil
 }
 
-// bodies keeps what did not simply go out, where its claim kept no body: whoever takes it up needs it. sqlSettle takes the
-// recipient out of the message's row.
+// bodies keeps the recipients' messages that did not simply go out: whoever takes one up needs it.
 func (t *transaction) bodies(took []*op) {
 	var w firstWrite
 	w.begin()
 	for _, o := range took {
-		if o.kind == opSettle && o.m.Firing != 0 {
+		if o.kind == opSettle && o.claim.rowless {
 			w.body(o.m)
 		}
 	}

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -27,6 +28,7 @@ const (
 	stateDeadlock         = "40P01"
 	stateLockNotAvailable = "55P03"
 	stateBatchCommitted   = "HY001" // our own, raised by begin_batch
+	stateRunLost          = "HY002" // our own, raised by hold_chunks
 )
 
 // RefusedRow says whether the database refused the data of a transaction: it would refuse it again, and what was written
@@ -38,6 +40,14 @@ func RefusedRow(err error) bool { return failureOf(err) == failureRow }
 func MaybeWritten(err error) bool {
 	_, away := errors.AsType[*pgconn.ConnectError](err)
 	return failureOf(err) == failureUnknown && !away && !pgconn.SafeToRetry(err)
+}
+
+// runLost is the run of a failureRunLost: firing, number and fence of the chunk.
+func runLost(err error) (run [3]int32) {
+	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
+		_, _ = fmt.Sscan(pgErr.Detail, &run[0], &run[1], &run[2])
+	}
+	return run
 }
 
 func sqlState(err error) string {
@@ -56,6 +66,7 @@ const (
 	failureAgain             // it was rolled back and may succeed when repeated
 	failureUnknown           // the session is gone, nobody knows what became of it
 	failureRow               // a row in it is bad
+	failureRunLost           // a run of a chunk has lost it, see runLost
 )
 
 // failureOf sorts errors of a transaction. Everything that Postgres says about the data, and about statements, is
@@ -71,6 +82,8 @@ func failureOf(err error) failure {
 	switch code := pgErr.Code; {
 	case code == stateBatchCommitted:
 		return failureCommitted
+	case code == stateRunLost:
+		return failureRunLost
 	case strings.HasPrefix(code, "40"), // serialization failure, deadlock
 		strings.HasPrefix(code, "53"), // out of connections, memory, disk
 		strings.HasPrefix(code, "55"), // lock not available, object in use

@@ -228,7 +228,9 @@ func (s *Store) tally(ctx context.Context, c Chunk) (t Tally, live int, err erro
 	from, to := campaign.IDRange(c.StartedAt, c.First, c.Last)
 	rows, err := s.pool.Query(ctx, `
 		SELECT state::text, coalesce(nullif(reason, 'none')::text, ''), count(*) FROM message
-		WHERE id >= $1 AND id <= $2 AND firing = $3 GROUP BY 1, 2`, [16]byte(from), [16]byte(to), c.Firing)
+		WHERE id >= $1 AND id <= $2 AND firing = $3 GROUP BY 1, 2
+		UNION ALL
+		SELECT 'sending', '', count(*) FROM claimed WHERE firing = $3 AND n BETWEEN $4 AND $5 HAVING count(*) > 0`, [16]byte(from), [16]byte(to), c.Firing, c.First, c.Last)
 	if err != nil {
 		return nil, 0, err
 	}

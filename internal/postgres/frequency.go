@@ -41,7 +41,9 @@ func (s *Store) CampaignSends(ctx context.Context, account string, users []messa
 		FROM addressed b JOIN message m ON m.id = b.id
 		WHERE b.recipient = ANY (@users::text[]) AND b.id >= @from::uuid AND m.id >= @from::uuid
 			AND m.account = @account AND m.firing > 0 AND m.claim > 0 AND m.intent_at >= @since
-			AND m.state IN ('accepted', 'parked', 'sending', 'sent', 'unknown')`, pgx.NamedArgs{
+			AND m.state IN ('accepted', 'parked', 'sending', 'sent', 'unknown')
+		UNION ALL
+		SELECT recipient, at, NULL, firing, n FROM claimed WHERE recipient = ANY (@users::text[]) AND account = @account AND at >= @since`, pgx.NamedArgs{
 		"content": content, "users": users, "from": [16]byte(message.FirstID(first)), "account": id, "since": since,
 	})
 	if err != nil {

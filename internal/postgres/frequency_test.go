@@ -27,10 +27,10 @@ func TestWhatCampaignsHaveSentToAUser(t *testing.T) {
 		users = append(users, r.OpenID)
 		m := letter(run, r)
 		if i == 5 { // decided without a call
-			b.verdict(c, m, message.ID{}, outcome.Outcome{Status: outcome.Skipped, Reason: outcome.Suppressed}, Effects{})
+			b.verdictFor(c, run, m, outcome.Outcome{Status: outcome.Skipped, Reason: outcome.Suppressed})
 			continue
 		}
-		claim := b.claim(c, m, message.ID{})
+		claim := b.claimFor(c, run, m)
 		if i < len(ends) {
 			b.settle(c, m, claim, ends[i], Effects{})
 		}
@@ -78,7 +78,7 @@ func TestWhatALongCampaignHasSentCounts(t *testing.T) {
 	monday := campaign.FrequencyCap{Messages: 1, Per: "week"}.Since(time.Now())
 	for _, r := range list {
 		m := letter(run, r)
-		b.settle(c, m, b.claim(c, m, message.ID{}), sent(1), Effects{})
+		b.settle(c, m, b.claimFor(c, run, m), sent(1), Effects{})
 	}
 	_, err = b.store.pool.Exec(b.ctx, `UPDATE message SET intent_at = $1 WHERE n = 2`, monday.Add(-time.Second))
 	b.ok(err)
@@ -104,7 +104,7 @@ func TestWhatAPausedCampaignHasParkedStays(t *testing.T) {
 	run := b.take(b.queue(id, 1)[0])
 	m := letter(run, b.recipients(run)[0])
 	parked := outcome.Outcome{Status: outcome.Parked, Reason: outcome.Backoff, Until: time.Now().Add(-time.Second)}
-	b.settle(c, m, b.claim(c, m, message.ID{}), parked, Effects{})
+	b.settle(c, m, b.claimFor(c, run, m), parked, Effects{})
 	other := newMessage()
 	b.verdict(c, other, message.ID{}, parked, Effects{})
 	b.ok(b.store.PutOffParked(b.ctx, b.open(id), time.Second, time.Hour))

@@ -300,7 +300,9 @@ func (s *Store) AnsweredSince(ctx context.Context, account string, to message.Op
 		SELECT m.id, m.intent_at FROM addressed b JOIN message m ON m.id = b.id
 		WHERE b.recipient = $2 AND m.account = $1 AND m.kind = 'custom' AND m.intent_at >= $3
 			AND (m.state IN ('sending', 'sent', 'unknown') OR m.doubt)
-		ORDER BY m.intent_at DESC LIMIT $4`, id, string(to), since, maxAnswers)
+		UNION ALL
+		SELECT id, at FROM claimed WHERE account = $1 AND kind = 'custom' AND recipient = $2 AND at >= $3
+		ORDER BY 2 DESC LIMIT $4`, id, string(to), since, maxAnswers)
 	if err != nil {
 		return nil, fmt.Errorf("read answers: %w", err)
 	}

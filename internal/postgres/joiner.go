@@ -88,6 +88,7 @@ type joiner struct {
 	apart  bool // each user by itself: what fails for one is undone for that one
 	open   []openReceipt
 	recent [][]sentMessage // by the place of a user's first receipt; nil: not read ahead
+	flying map[user]bool   // nil: not read yet
 	joined []Joined
 	writes receiptWrites
 
@@ -188,14 +189,18 @@ func (j *joiner) user(ctx context.Context, from, to int) error {
 	}
 	pairs := match(open, sends)
 	if slices.ContainsFunc(pairs, func(p pair) bool { return p.send < 0 || p.inferred }) {
-		// A message may have waited for weeks: what is inferred must have seen it.
+		// A message may have waited for weeks: what is inferred must have seen it. Who is in flight is looked for first: in
+		// the next moment it is a message.
+		if err := j.readFlying(ctx); err != nil {
+			return err
+		}
 		if sends, err = j.sends(ctx, open, receiptOldest); err != nil {
 			return err
 		}
 		pairs = match(open, sends)
 	}
 	for _, m := range pairs {
-		if m.send < 0 {
+		if m.send < 0 || m.inferred && j.flying[user{open[0].account, open[0].openid}] {
 			j.lookAgain(open[m.receipt])
 			continue
 		}
@@ -204,6 +209,21 @@ func (j *joiner) user(ctx context.Context, from, to int) error {
 		}
 	}
 	return nil
+}
+
+// readFlying reads, once, to whom campaigns are sending just now: their receipts may be among those that name no msgid.
+func (j *joiner) readFlying(ctx context.Context) error {
+	if j.flying != nil {
+		return nil
+	}
+	rows, err := j.tx.Query(ctx, `SELECT account, recipient FROM claimed`)
+	if err != nil {
+		return err
+	}
+	j.flying = map[user]bool{}
+	var u user
+	_, err = pgx.ForEachRow(rows, []any{&u.account, &u.openid}, func() error { j.flying[u] = true; return nil })
+	return err
 }
 
 // sentColumns are those of a sentMessage, of a message m that b has addressed.

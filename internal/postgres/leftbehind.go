@@ -74,13 +74,16 @@ type leftRow struct {
 	lane    string
 	claim   int32
 	expires *time.Time
-	bare    *message.Message // a campaign's message whose claim kept no body; nil: it is none
+	bare    *message.Message // to a recipient of a campaign, without a body yet; nil: it is none
 	out     outcome.Outcome
 	note    string
 }
 
 func (r *resolver) run(ctx context.Context, silent time.Duration, decide func(LeftBehind) (outcome.Outcome, string)) error {
 	if err := r.readBatches(ctx, silent); err != nil || len(r.batches) == 0 {
+		return err
+	}
+	if err := r.makeRows(ctx); err != nil {
 		return err
 	}
 	if err := r.readMessages(ctx); err != nil {
@@ -118,6 +121,48 @@ func (r *resolver) readBatches(ctx context.Context, silent time.Duration) error 
 		return b, row.Scan(&b.pod, &b.batch, &b.name, &b.ids)
 	})
 	return err
+}
+
+// makeRows makes rows of the recipients of campaigns who were claimed and are no messages yet. What the silent pod settles
+// after this it settles late.
+func (r *resolver) makeRows(ctx context.Context) error {
+	type claimed struct {
+		id        [16]byte
+		at        time.Time
+		account   int32
+		kind      string
+		lane      string
+		pod       int32
+		firing, n int32
+		to        string
+	}
+	var all []claimed
+	for _, b := range r.batches {
+		rows, err := r.tx.Query(ctx, `SELECT id, at, account, kind::text, lane::text, pod, firing, n, recipient FROM claimed WHERE pod = $1 AND batch = $2`, b.pod, b.batch)
+		if err != nil {
+			return err
+		}
+		var c claimed
+		_, err = pgx.ForEachRow(rows, []any{&c.id, &c.at, &c.account, &c.kind, &c.lane, &c.pod, &c.firing, &c.n, &c.to}, func() error {
+			all = append(all, c)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	slices.SortFunc(all, func(a, b claimed) int { return bytes.Compare(a.id[:], b.id[:]) })
+	var batch pgx.Batch
+	for _, c := range all {
+		batch.Queue(`
+			INSERT INTO message (id, msgid, first_intent_at, intent_at, finished_at, account, kind, lane, pod, state, firing, n, recipient)
+			VALUES ($1, 0, $2, $2, 'epoch', $3, $4::text::message_kind, $5::text::message_lane, $6, 'sending', $7, $8, $9) ON CONFLICT (id) DO NOTHING`,
+			c.id, c.at, c.account, c.kind, c.lane, c.pod, c.firing, c.n, c.to)
+	}
+	if batch.Len() == 0 {
+		return nil
+	}
+	return r.tx.SendBatch(ctx, &batch).Close()
 }
 
 // readMessages reads those that are still under a dead claim, in id order, each once, and holds them: the silent pod may

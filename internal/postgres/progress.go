@@ -106,8 +106,10 @@ func (s *Store) uncounted(ctx context.Context, p *Progress) error {
 		return err
 	}
 	var from, to [][16]byte
+	var firsts, lasts []int32
 	var first, last int32
 	_, err = pgx.ForEachRow(rows, []any{&first, &last}, func() error {
+		firsts, lasts = append(firsts, first), append(lasts, last)
 		a, b := campaign.IDRange(p.Firing.StartedAt, first, last)
 		from, to = append(from, a), append(to, b)
 		return nil
@@ -117,7 +119,10 @@ func (s *Store) uncounted(ctx context.Context, p *Progress) error {
 	}
 	rows, err = s.pool.Query(ctx, `
 		SELECT m.state || coalesce(' ' || nullif(m.reason, 'none')::text, ''), count(*)
-		FROM unnest($1::uuid[], $2::uuid[]) AS r (a, b) JOIN message m ON m.id >= r.a AND m.id <= r.b AND m.firing = $3 GROUP BY 1`, from, to, p.Firing.ID)
+		FROM unnest($1::uuid[], $2::uuid[]) AS r (a, b) JOIN message m ON m.id >= r.a AND m.id <= r.b AND m.firing = $3 GROUP BY 1
+		UNION ALL
+		SELECT 'sending', count(*) FROM claimed c JOIN unnest($4::int4[], $5::int4[]) AS r (a, b) ON c.n BETWEEN r.a AND r.b
+		WHERE c.firing = $3 HAVING count(*) > 0`, from, to, p.Firing.ID, firsts, lasts)
 	if err != nil {
 		return err
 	}

@@ -24,7 +24,7 @@ func (b *bundle) sendChunk(c *Committer, id message.ID) *Chunk {
 		if r.N%3 == 0 {
 			o = outcome.Outcome{Status: outcome.Failed, Reason: outcome.RefusedRecipient, ErrCode: 43004, ErrMsg: "require \"subscribe\", hint"}
 		}
-		b.settle(c, m, b.claim(c, m, message.ID{}), o, Effects{})
+		b.settle(c, m, b.claimFor(c, run, m), o, Effects{})
 	}
 	return run
 }
@@ -117,7 +117,7 @@ func TestARetrySparesWhomTheFallbackReached(t *testing.T) {
 		if r.N > 1 {
 			e.Fallback = newMessage()
 		}
-		b.settle(c, m, b.claim(c, m, message.ID{}), closed, e)
+		b.settle(c, m, b.claimFor(c, run, m), closed, e)
 	}
 	if _, err := b.store.RetryFailed(b.ctx, id, []string{"failed"}, nil, time.Now()); !errors.Is(err, ErrFiringOpen) {
 		t.Errorf("retry of a firing that has not ended: %v", err)

@@ -29,7 +29,9 @@ func (t *transaction) recall(ctx context.Context) error {
 	s := t.session()
 	s.begin(ctx)
 	s.send(sqlStates, [][]byte{a.param()}, t.recalled, nil)
-	s.send(sqlGranted, [][]byte{int4Param(t.committer.pod), int8Param(t.committer.number)}, t.granted, nil)
+	number := [][]byte{int4Param(t.committer.pod), int8Param(t.committer.number)}
+	s.send(sqlGranted, number, t.granted, nil)
+	s.send(sqlGrantedRecipients, number, func(v [][]byte) { t.grantRecipients(instant(v[0])) }, nil)
 	if err := s.flush(); err != nil {
 		return fmt.Errorf("read what a lost commit did: %w", err)
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/hongyan-dispatch/hongyan/message"
 )
 
-// recompose fills in what campaigns' messages said that keep no body ([op.keepsNoBody]). Each names its Firing and N;
+// recompose fills in what campaigns' messages said that have no body. Each names its Firing and N;
 // the texts of a firing never change, and its recipients are kept as long as its messages ([Store.DropExpired]). One that
 // cannot be composed nevertheless stays as it is.
 func (s *Store) recompose(ctx context.Context, q querier, list []*message.Message) error {

@@ -47,7 +47,8 @@ func TestACampaignsMessageIsComposedAgain(t *testing.T) {
 	b := setup(t)
 	c := b.committer(CommitterOptions{})
 	id, _ := b.started(6, withEverything)
-	list := b.composed(b.take(b.queue(id, 1)[0]))
+	run := b.take(b.queue(id, 1)[0])
+	list := b.composed(run)
 	ends := []outcome.Outcome{
 		sent(1),
 		{Status: outcome.Failed, Reason: outcome.RefusedRecipient, ErrCode: 43004},
@@ -55,7 +56,7 @@ func TestACampaignsMessageIsComposedAgain(t *testing.T) {
 		{Status: outcome.Parked, Reason: outcome.Backoff, Until: time.Now()},
 	}
 	for i, m := range list[:5] {
-		claim := b.claim(c, m, message.ID{})
+		claim := b.claimFor(c, run, m)
 		if !claim.OK || claim.Number != 1 || claim.Attempt != 1 || claim.Intent.IsZero() {
 			t.Fatalf("claim of %d: %+v", m.N, claim)
 		}
@@ -63,11 +64,12 @@ func TestACampaignsMessageIsComposedAgain(t *testing.T) {
 			b.settle(c, m, claim, ends[i], Effects{})
 		}
 	}
-	b.verdict(c, list[5], message.ID{}, outcome.Outcome{Status: outcome.Skipped, Reason: outcome.Suppressed}, Effects{})
-	for i, bodies := range []int{0, 1, 1, 1, 0, 1} {
+	b.verdictFor(c, run, list[5], outcome.Outcome{Status: outcome.Skipped, Reason: outcome.Suppressed})
+	for i, bodies := range []int{0, 1, 1, 1} {
 		b.wantOnce(list[i], bodies)
 	}
-	for _, m := range list {
+	b.wantOnce(list[5], 1)
+	for _, m := range append(list[:4:4], list[5]) {
 		if n := b.count(`SELECT count(*) FROM outcomes WHERE id = $1 AND recipient = $2 AND labels ->> 'act' = 'spring' AND campaign_id = $3`,
 			[16]byte(m.ID), string(m.To), [16]byte(id)); n != 1 {
 			t.Errorf("the view does not tell of message %d whose it is", m.N)
@@ -105,46 +107,14 @@ func (b *bundle) wantOnce(m *message.Message, bodies int) {
 	b.wantSaid(b.status(m.ID).Message, m)
 }
 
-// A run that stalled comes late to recipients who are another's messages: it changes nothing of what they were told.
-func TestALateRunLeavesNoBody(t *testing.T) {
-	b := setup(t)
-	c := b.committer(CommitterOptions{})
-	id, _ := b.started(4, withEverything)
-	list := b.composed(b.take(b.queue(id, 1)[0]))
-	blank := func(m *message.Message) *message.Message {
-		empty := *m
-		empty.Body, empty.Fallback = json.RawMessage("{}"), nil
-		return &empty
-	}
-	for _, m := range list[:3] {
-		b.settle(c, m, b.claim(c, m, message.ID{}), sent(int64(m.N)), Effects{})
-	}
-	if b.claim(c, list[0], message.ID{}).OK {
-		t.Error("a message was claimed twice")
-	}
-	for _, o := range []*message.Message{list[1], blank(list[2])} {
-		if b.verdict(c, o, message.ID{}, outcome.Outcome{Status: outcome.Cancelled, Reason: outcome.ReasonCancelled}, Effects{}) {
-			t.Error("a verdict took effect on what was sent")
-		}
-	}
-	sending := b.claim(c, list[3], message.ID{})
-	b.verdict(c, blank(list[3]), message.ID{}, outcome.Outcome{Status: outcome.Cancelled, Reason: outcome.ReasonCancelled}, Effects{})
-	b.settle(c, list[3], sending, outcome.Outcome{Status: outcome.Failed, Reason: outcome.RefusedRecipient, ErrCode: 43004}, Effects{})
-	for i, bodies := range []int{0, 0, 0, 1} {
-		b.wantOnce(list[i], bodies)
-	}
-}
-
 func TestWhatADeadPodLeftOfACampaignIsComposedAgain(t *testing.T) {
 	b := setup(t)
 	c := b.committer(CommitterOptions{})
-	id, f := b.started(2, withEverything)
-	list := b.composed(b.take(b.queue(id, 1)[0]))
+	id, _ := b.started(2, withEverything)
+	run := b.take(b.queue(id, 1)[0])
+	list := b.composed(run)
 	for _, m := range list {
-		b.claim(c, m, message.ID{})
-	}
-	if _, err := b.store.pool.Exec(b.ctx, `DELETE FROM recipient WHERE audience = $1 AND n = 2`, f.Audience); err != nil { // it cannot be
-		t.Fatal(err)
+		b.claimFor(c, run, m)
 	}
 	b.silence(c.pod)
 	left := b.resolve(again)
@@ -152,10 +122,9 @@ func TestWhatADeadPodLeftOfACampaignIsComposedAgain(t *testing.T) {
 	if len(left) != 2 || left[0].To != list[0].To || left[1].To != list[1].To {
 		t.Fatalf("left behind: %+v", left)
 	}
-	b.wantOnce(list[0], 1)
-	b.wantState(list[1].ID, outcome.Parked, outcome.Backoff)
-	if to := b.strings(`SELECT recipient FROM outcomes WHERE id = $1`, [16]byte(list[1].ID)); to[0] != string(list[1].To) {
-		t.Errorf("the one whose text is lost was for %q, want %q", to, list[1].To)
+	for _, m := range list {
+		b.wantOnce(m, 1)
+		b.wantState(m.ID, outcome.Parked, outcome.Backoff)
 	}
 	parcels := b.release(10, time.Now().Add(time.Second))
 	if len(parcels) != 1 || len(parcels[0].Messages) != 2 {
@@ -174,8 +143,9 @@ func TestALatePodIsResolvedOrHeard(t *testing.T) {
 			b := setup(t)
 			c := b.committer(CommitterOptions{Failed: func(err error, _ int) { t.Errorf("a commit failed: %v", err) }})
 			id, _ := b.started(1, withEverything)
-			m := b.composed(b.take(b.queue(id, 1)[0]))[0]
-			claim := b.claim(c, m, message.ID{})
+			run := b.take(b.queue(id, 1)[0])
+			m := b.composed(run)[0]
+			claim := b.claimFor(c, run, m)
 			b.silence(c.pod)
 			settled := make(chan bool, 1)
 			_, _, err := b.store.ResolveLeftBehind(b.ctx, 15*time.Second, func(LeftBehind) (outcome.Outcome, string) {
@@ -202,12 +172,19 @@ func TestACampaignsAnswersCount(t *testing.T) {
 	id, _ := b.started(1, func(s *campaign.Spec) {
 		s.Kind, s.Body = message.Custom, json.RawMessage(`{"msgtype":"text","text":{"content":"{{.name}}"}}`)
 	})
-	m := b.composed(b.take(b.queue(id, 1)[0]))[0]
-	b.settle(c, m, b.claim(c, m, message.ID{}), sent(0), Effects{})
-	got, err := b.store.AnsweredSince(b.ctx, "shop", m.To, time.Now().Add(-time.Minute))
-	if err != nil || len(got) != 1 || got[0].ID != m.ID {
-		t.Errorf("answers %+v, %v", got, err)
+	run := b.take(b.queue(id, 1)[0])
+	m := b.composed(run)[0]
+	check := func(when string) {
+		t.Helper()
+		got, err := b.store.AnsweredSince(b.ctx, "shop", m.To, time.Now().Add(-time.Minute))
+		if err != nil || len(got) != 1 || got[0].ID != m.ID {
+			t.Errorf("%s: answers %+v, %v", when, got, err)
+		}
 	}
+	claim := b.claimFor(c, run, m)
+	check("in flight")
+	b.settle(c, m, claim, sent(0), Effects{})
+	check("sent")
 }
 
 // Whose a message is must be found by index, in both places, also by the receipts' question about many users.

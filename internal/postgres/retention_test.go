@@ -285,7 +285,7 @@ func TestADayStaysWhileItsFiringIsOpen(t *testing.T) {
 	id, _ := b.started(2, nil)
 	run := b.take(b.queue(id, 1)[0])
 	m := letter(run, b.recipients(run)[0])
-	b.settle(c, m, b.claim(c, m, message.ID{}), sent(1), Effects{})
+	b.settle(c, m, b.claimFor(c, run, m), sent(1), Effects{})
 	b.ok(b.store.GiveBackChunk(b.ctx, run)) // and it is paused for two months
 	_, err := b.store.DropExpired(b.ctx, time.Now().Add(2*month), month)
 	b.ok(err)
@@ -302,7 +302,7 @@ func TestADayStaysForAWeekBehindItsFiring(t *testing.T) {
 	id, _ := b.started(1, nil)
 	run := b.take(b.queue(id, 1)[0])
 	m := letter(run, b.recipients(run)[0])
-	b.settle(c, m, b.claim(c, m, message.ID{}), sent(1), Effects{})
+	b.settle(c, m, b.claimFor(c, run, m), sent(1), Effects{})
 	o := b.open(id)
 	b.ok(b.store.EndChunk(b.ctx, run, Tally{"sent": 1}))
 	_, err := b.store.EndFiring(b.ctx, o)

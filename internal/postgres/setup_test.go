@@ -119,6 +119,24 @@ func (b *bundle) claim(c *Committer, m *message.Message, parcel message.ID) Clai
 	return claim
 }
 
+func (b *bundle) claimFor(c *Committer, run *Chunk, m *message.Message) Claim {
+	b.Helper()
+	claim, err := c.ClaimRecipient(b.ctx, m, run)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return claim
+}
+
+func (b *bundle) verdictFor(c *Committer, run *Chunk, m *message.Message, o outcome.Outcome) bool {
+	b.Helper()
+	took, err := c.VerdictOnRecipient(b.ctx, m, run, o, Effects{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return took
+}
+
 func (b *bundle) settle(c *Committer, m *message.Message, claim Claim, o outcome.Outcome, e Effects) bool {
 	b.Helper()
 	took, err := c.Settle(b.ctx, m, claim, o, e)

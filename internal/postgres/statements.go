@@ -39,8 +39,22 @@ const (
 	sqlCopyClaims = `COPY message (id, parcel, msgid, finished_at, account, kind, lane, state, reason, claim, pod, errcode, firing, n, attempt, doubt)
 		FROM STDIN (FORMAT binary)`
 	sqlCopyBodies = `COPY message_body (` + bodyColumns + `) FROM STDIN (FORMAT binary)`
-	// copyBare does so for a campaign's messages, which keep no body. All that is the same in each is the columns' defaults.
-	sqlCopyBare = `COPY message (id, account, kind, lane, pod, firing, n, recipient) FROM STDIN (FORMAT binary)`
+
+	// holdChunks makes sure that chunks are in the hands of their runs, until the transaction ends.
+	sqlHoldChunks = `SELECT hold_chunks($1, $2, $3)`
+	// copyEnds makes the rows of recipients' messages that were sent; what is the same in each is the columns' defaults.
+	sqlCopyEnds = `COPY message (id, msgid, first_intent_at, intent_at, account, kind, lane, pod, firing, n, recipient) FROM STDIN (FORMAT binary)`
+	// endRecipients makes them whatever became of them. One that is there is the reconciler's: the claim was lost.
+	sqlEndRecipients = `
+		INSERT INTO message AS m (id, msgid, first_intent_at, intent_at, finished_at, account, kind, lane, pod, state, reason, errcode, firing, n, attempt, doubt, recipient)
+		SELECT i.id, i.msgid, CASE WHEN i.ends OR i.doubt THEN i.intent ELSE 'epoch' END, i.intent, CASE WHEN i.ends THEN now() ELSE 'epoch' END,
+			i.account, i.kind::message_kind, i.lane::message_lane, $1, i.state::message_state, i.reason::message_reason, i.errcode, i.firing, i.n,
+			(1 - i.uncounted)::int2, i.doubt, i.recipient
+		FROM unnest($2::uuid[], $3::int8[], $4::timestamptz[], $5::int4[], $6::text[], $7::text[], $8::text[], $9::text[], $10::int4[], $11::int4[], $12::int4[],
+			$13::int2[], $14::bool[], $15::bool[], $16::text[])
+			AS i (id, msgid, intent, account, kind, lane, state, reason, errcode, firing, n, uncounted, ends, doubt, recipient)
+		ON CONFLICT (id) DO NOTHING
+		RETURNING m.id`
 
 	// firstWrite claims, or decides about, messages that may have no row yet.
 	sqlFirstWrite = `
@@ -65,8 +79,8 @@ const (
 		WHERE m.state = 'accepted'
 		RETURNING id, claim, attempt, doubt, first_intent_at, intent_at, state = 'unknown'`
 
-	// bodies goes with firstWrite, and with what becomes of a claim that kept no body. Where the message has a body it is the
-	// same; where a campaign's has none but a recipient, it was sent or is being sent, and stays so.
+	// bodies goes with firstWrite and endRecipients. Where the message has a body it is the same; where a campaign's has none
+	// but a recipient, it was sent, and stays so.
 	sqlBodies = `
 		INSERT INTO message_body (id, parent, not_before, expires_at, recipient, key, content, labels, recipients, fallback)
 		SELECT i.id, i.parent, i.not_before, i.expires_at, i.recipient, i.key, i.content, i.labels::jsonb, i.recipients::text[], i.fallback
@@ -87,7 +101,7 @@ const (
 			errcode = CASE WHEN i.errcode = 0 AND i.state <> 'sent' THEN m.errcode ELSE i.errcode END,
 			msgid = CASE WHEN i.msgid = 0 THEN m.msgid ELSE i.msgid END,
 			finished_at = CASE WHEN i.ends THEN now() ELSE 'epoch' END,
-			attempt = m.attempt - i.uncounted, doubt = m.doubt OR i.doubt, recipient = '', -- which its body has
+			attempt = m.attempt - i.uncounted, doubt = m.doubt OR i.doubt,
 			-- WeChat's window for repeats counts from the first attempt that may have left.
 			first_intent_at = CASE WHEN i.ends OR m.doubt OR i.doubt THEN m.first_intent_at ELSE 'epoch' END
 		FROM unnest($1::uuid[], $2::int4[], $3::text[], $4::text[], $5::int4[], $6::int8[], $7::bool[], $8::int2[], $9::bool[])
@@ -95,7 +109,7 @@ const (
 		WHERE i.id >= $10::uuid AND i.id <= $11::uuid AND m.id = i.id AND m.id >= ALL (ARRAY[$10::uuid]) AND m.id <= ALL (ARRAY[$11::uuid]) AND m.state = 'sending'` + fence + `
 		RETURNING m.id`
 
-	sqlInFlight = `INSERT INTO in_flight (pod, batch, ids) VALUES ($1, $2, $3)`
+	sqlInFlight = `INSERT INTO in_flight (pod, batch, ids, firings, ns) VALUES ($1, $2, $3, $4, $5)`
 	sqlLanded   = `DELETE FROM in_flight WHERE pod = $1 AND batch = ANY ($2::int8[])`
 	sqlParcels  = `DELETE FROM parcel WHERE id = ANY ($1::uuid[])`
 
@@ -137,7 +151,8 @@ const (
 		SELECT m.id, m.claim, m.attempt, m.doubt, m.first_intent_at, m.intent_at
 		FROM in_flight f CROSS JOIN LATERAL unnest(f.ids) AS i (id) JOIN message m ON m.id = i.id
 		WHERE f.pod = $1 AND f.batch = $2 AND m.state = 'sending' AND m.pod = f.pod AND m.intent_at = f.at`
-	sqlStates = `
+	sqlGrantedRecipients = `SELECT at FROM in_flight WHERE pod = $1 AND batch = $2`
+	sqlStates            = `
 		SELECT m.id, m.state::text, m.reason::text, m.claim
 		FROM unnest($1::uuid[]) AS i (id) JOIN message m ON m.id = i.id`
 )
@@ -145,6 +160,6 @@ const (
 // committerStatements are prepared in a committer's session.
 var committerStatements = []string{
 	sqlBegin, sqlCommit, sqlRollback, sqlBeginBatch, sqlClaimKnown, sqlVerdictKnown,
-	sqlCopyClaims, sqlCopyBodies, sqlCopyBare, sqlFirstWrite, sqlBodies, sqlSettleSent, sqlSettle, sqlInFlight, sqlLanded, sqlParcels,
-	sqlEvidence, sqlEvents, sqlParked, sqlSuppress, sqlMassSent, sqlInsertKeys, sqlSelectKeys, sqlGranted, sqlStates,
+	sqlCopyClaims, sqlCopyBodies, sqlFirstWrite, sqlHoldChunks, sqlCopyEnds, sqlEndRecipients, sqlBodies, sqlSettleSent, sqlSettle, sqlInFlight, sqlLanded, sqlParcels,
+	sqlEvidence, sqlEvents, sqlParked, sqlSuppress, sqlMassSent, sqlInsertKeys, sqlSelectKeys, sqlGranted, sqlGrantedRecipients, sqlStates,
 }

@@ -111,7 +111,7 @@ func (s *Store) status(ctx context.Context, id message.ID) (Status, error) {
 			&st.MsgID, &st.FirstIntent, &st.Intent, &st.Finished, &due, &m.Firing, &m.N, &m.To,
 		}, body.targets()...)...)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return st, ErrNotFound
+		return s.inFlight(ctx, id)
 	}
 	if err != nil {
 		return st, err
@@ -147,6 +147,26 @@ func (s *Store) status(ctx context.Context, id message.ID) (Status, error) {
 		return st, err
 	}
 	st.Receipts, err = s.reports(ctx, id)
+	return st, err
+}
+
+// inFlight is the status of a recipient's message that is being sent, and has no row yet.
+func (s *Store) inFlight(ctx context.Context, id message.ID) (Status, error) {
+	m := &message.Message{ID: id}
+	st := Status{Message: m, State: outcome.Sending, Attempts: 1, Claim: 1}
+	var account int32
+	err := s.pool.QueryRow(ctx, `SELECT account, kind::text, lane::text, firing, n, recipient, at FROM claimed WHERE id = $1`, [16]byte(id)).
+		Scan(&account, &m.Kind, &m.Lane, &m.Firing, &m.N, &m.To, &st.Intent)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return Status{}, ErrNotFound
+	}
+	if err == nil {
+		st.FirstIntent = st.Intent
+		m.Account, err = s.accountName(ctx, account)
+	}
+	if err == nil {
+		err = s.recompose(ctx, s.pool, []*message.Message{m})
+	}
 	return st, err
 }
 
@@ -208,7 +228,7 @@ func cancel(ctx context.Context, tx pgx.Tx, id message.ID) (r CancelResult, err 
 			reason = CASE WHEN doubt THEN 'in_doubt' ELSE 'cancelled'::message_reason END, finished_at = now()
 		WHERE id = $1 AND state IN ('accepted', 'parked') RETURNING claim, state::text, reason::text`, [16]byte(id)).Scan(&claim, &r.State, &reason)
 	if errors.Is(err, pgx.ErrNoRows) {
-		err = tx.QueryRow(ctx, `SELECT state::text FROM message WHERE id = $1`, [16]byte(id)).Scan(&r.State)
+		err = tx.QueryRow(ctx, `SELECT state::text FROM message WHERE id = $1 UNION ALL SELECT 'sending' FROM claimed WHERE id = $1`, [16]byte(id)).Scan(&r.State)
 		if errors.Is(err, pgx.ErrNoRows) {
 			err = ErrNotFound
 		}

@@ -29,7 +29,7 @@ type transaction struct {
 	insert                  bool      // first writes by INSERT: some rows exist
 	now                     time.Time // the transaction's, in the database
 	known, fresh, knownHits int
-	copied, bare            int // claims by COPY, and how many of them without a body
+	copied                  int // rows by COPY: one that is there already refuses them all
 	bodiesWritten           int64
 }
 
@@ -46,6 +46,7 @@ func (t *transaction) run(ctx context.Context) error {
 	}
 	if err == nil {
 		t.grantCopied()
+		t.grantRecipients(t.now)
 	}
 	return err
 }
@@ -60,7 +61,10 @@ type scratch struct {
 	flying, landing, parcels      array
 	params                        [][]byte
 	copyStates, copyBodies        values
-	copyBare                      values
+	copyEnds                      values
+	ends                          columns
+	firings, ns, nos, fences      array
+	runs                          []*Chunk
 }
 
 // parameters are the columns and the span as a statement's parameters, good until the next call.
@@ -163,14 +167,14 @@ func (o *op) verdict() outcome.Outcome {
 // main sends the statements that change the messages' states.
 func (t *transaction) main() {
 	s := t.session()
+	t.holdRuns()
 	t.claimKnown()
 	t.verdictKnown()
 	t.firstWrites()
 	t.settles()
+	t.endRecipients()
+	t.inFlight()
 	x := &t.committer.scratch
-	if ids := t.claimed(&x.flying); ids.n > 0 {
-		s.send(sqlInFlight, append(x.params[:0], int4Param(t.committer.pod), int8Param(t.committer.number), ids.param()), nil, nil)
-	}
 	if landed := t.committer.landing(t.ops); len(landed) > 0 {
 		x.landing.begin(oidInt8)
 		for _, n := range landed {
@@ -189,16 +193,31 @@ func (t *transaction) main() {
 	}
 }
 
-// claimed are the ids whose claims are asked for.
-func (t *transaction) claimed(a *array) *array {
-	a.begin(oidUUID)
+// inFlight writes down whose claims are asked for.
+func (t *transaction) inFlight() {
+	x := &t.committer.scratch
+	x.flying.begin(oidUUID)
+	x.firings.begin(oidInt4)
+	x.ns.begin(oidInt4)
 	for _, o := range t.ops {
-		if o.kind == opClaim && !o.verdict().Decided() {
-			a.uuid(o.m.ID)
-			a.n++
+		if o.kind != opClaim || o.verdict().Decided() {
+			continue
 		}
+		x.flying.uuid(o.m.ID)
+		x.flying.n++
+		var firing, n int32
+		if o.run != nil {
+			firing, n = o.m.Firing, o.m.N
+		}
+		x.firings.int4(firing)
+		x.firings.n++
+		x.ns.int4(n)
+		x.ns.n++
 	}
-	return a
+	if x.flying.n > 0 {
+		t.session().send(sqlInFlight, append(x.params[:0], int4Param(t.committer.pod), int8Param(t.committer.number),
+			x.flying.param(), x.firings.param(), x.ns.param()), nil, nil)
+	}
 }
 
 func (t *transaction) claimKnown() {
@@ -292,17 +311,11 @@ func (t *transaction) firstWrites() {
 	w.begin()
 	beginCopy(&x.copyStates)
 	beginCopy(&x.copyBodies)
-	beginCopy(&x.copyBare)
 	for _, o := range t.ops {
 		switch {
-		case o.kind == opSettle || !o.fresh:
+		case o.kind == opSettle || !o.fresh || o.claimsRecipient():
 		case o.copies(t):
 			t.copied++
-			if o.keepsNoBody() {
-				t.bare++
-				copyBare(&x.copyBare, o, t.committer.pod)
-				continue
-			}
 			copyClaim(&x.copyStates, o, t.committer.pod)
 			if err := copyBody(&x.copyBodies, o.m); err != nil {
 				panic("postgres: a message that is storable can be written: " + err.Error())
@@ -313,18 +326,15 @@ func (t *transaction) firstWrites() {
 		}
 	}
 	w.send(t.session(), t.committer.pod, t.granted, &t.bodiesWritten)
-	if t.copied > t.bare {
+	if t.copied > 0 {
 		t.session().copy(sqlCopyClaims, x.copyStates, nil)
 		t.session().copy(sqlCopyBodies, x.copyBodies, nil)
-	}
-	if t.bare > 0 {
-		t.session().copy(sqlCopyBare, x.copyBare, nil)
 	}
 }
 
 // copies says whether the op is a claim that goes by COPY.
 func (o *op) copies(t *transaction) bool {
-	return o.fresh && !t.insert && (o.kind == opClaim && !o.verdict().Decided() || o.unclaimed())
+	return o.fresh && !t.insert && (o.kind == opClaim && o.run == nil && !o.verdict().Decided() || o.unclaimed())
 }
 
 // grantCopied answers the claims that went by COPY: all are first claims, made at the transaction's time.
@@ -333,12 +343,17 @@ func (t *transaction) grantCopied() {
 		return
 	}
 	for _, o := range t.ops {
-		if !o.copies(t) {
-			continue
+		if o.copies(t) {
+			t.grantFirst(o, t.now)
 		}
-		o.took = true
-		if o.kind == opClaim {
-			o.claim = Claim{OK: true, Number: 1, Attempt: 1, FirstIntent: t.now, Intent: t.now, Asked: t.began, batch: t.committer.number}
+	}
+}
+
+func (t *transaction) grantFirst(o *op, at time.Time) {
+	o.took = true
+	if o.kind == opClaim {
+		o.claim = Claim{
+			OK: true, Number: 1, Attempt: 1, FirstIntent: at, Intent: at, Asked: t.began, batch: t.committer.number, rowless: o.run != nil,
 		}
 	}
 }
@@ -368,22 +383,6 @@ func copyClaim(v *values, o *op, pod int32) {
 	v.bool(false)
 }
 
-// keepsNoBody says of a claim that goes by COPY that the message can be composed again, should anybody ask what it said.
-func (o *op) keepsNoBody() bool { return o.kind == opClaim && o.m.Firing != 0 }
-
-// copyBare writes such a message's row, in the order of sqlCopyBare.
-func copyBare(v *values, o *op, pod int32) {
-	*v = append(*v, 0, 8)
-	v.uuid(o.m.ID)
-	v.int4(o.account)
-	v.text(string(o.m.Kind))
-	v.text(string(o.m.Lane))
-	v.int4(pod)
-	v.int4(o.m.Firing)
-	v.int4(o.m.N)
-	v.text(string(o.m.To))
-}
-
 func (t *transaction) settles() {
 	x := &t.committer.scratch
 	x.sent.begin(oidUUID, oidInt4, oidInt8)
@@ -392,7 +391,7 @@ func (t *transaction) settles() {
 	var sentBounds, otherBounds span
 	for _, o := range t.ops {
 		switch {
-		case o.kind != opSettle || o.late:
+		case o.kind != opSettle || o.late || o.claim.rowless:
 		case o.plain():
 			sentBounds.add(o.m.ID)
 			sent[0].uuid(o.m.ID)

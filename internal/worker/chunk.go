@@ -116,6 +116,8 @@ type run struct {
 	after context.Context // outlives it
 	halt  context.CancelCauseFunc
 
+	settling sync.WaitGroup // outcomes that are being written
+
 	mu    sync.Mutex
 	tally map[string]int
 	left  int  // not decided: for another run
@@ -123,8 +125,8 @@ type run struct {
 	hold  Hold
 }
 
-// see goes through the chunk's letters and ends the run.
-func (r *run) see(each func(Letter)) error {
+// see goes through the chunk's letters and ends the run. A letter that each has done with is done.
+func (r *run) see(each func(l Letter, done func())) error {
 	n, letters, err := r.Chunks.Letters(r.ctx, r.chunk)
 	if err != nil {
 		r.fail(err)
@@ -169,9 +171,10 @@ func (r *run) keep(ctx context.Context) {
 }
 
 // all puts the n letters into the crew's hands, one by one, and waits for them.
-func (r *run) all(n int, letters iter.Seq[Letter], each func(Letter)) {
+func (r *run) all(n int, letters iter.Seq[Letter], each func(l Letter, done func())) {
 	var wg sync.WaitGroup
 	hand := r.hand()
+	done := func() { <-hand; wg.Done() }
 	ends := time.Now().Add(slice)
 	seen, busy := 0, 0
 	for l := range letters {
@@ -186,20 +189,10 @@ func (r *run) all(n int, letters iter.Seq[Letter], each func(Letter)) {
 			break
 		}
 		wg.Add(1)
-		job := func() {
-			defer func() { <-hand; wg.Done() }()
-			each(l)
-		}
-		if r.Crew == nil {
-			go job()
-		} else if err := r.Crew.do(r.ctx, job); err != nil {
-			<-hand
-			wg.Done()
-			r.leave(n - seen + 1)
-			break
-		}
+		each(l, done)
 	}
 	wg.Wait()
+	r.settling.Wait()
 	if busy > 0 && busy == n { // it would only find them so again
 		select {
 		case <-time.After(busyWait):
@@ -248,22 +241,64 @@ func (r *run) leave(n int) {
 	r.left += n
 }
 
-// send sends one letter, unless the run is halted first.
-func (r *run) send(l Letter) {
+// send sends one letter, unless the run is halted first. Where a claim may be had ahead of a sender the letter is taken as far
+// as that here and now, and the crew does the rest: nobody waits for the commit.
+func (r *run) send(l Letter, done func()) {
 	start := time.Now()
-	a := &pipeline.Attempt{Message: l.Message, Now: clock.Of(start), Patience: patience}
+	a := &pipeline.Attempt{Message: l.Message, Run: r.chunk.Held, Now: clock.Of(start), Patience: patience}
+	if l.Err != nil || l.Skip.Decided() || !r.chunk.Kind.HasClientID() || !fault.Has(fault.Claim) {
+		r.hire(done, func() { r.one(l, a, start) })
+		return
+	}
+	o, ended, err := r.take(a)
+	if ended || err != nil {
+		r.hire(done, func() { r.decided(a, o, err, start) })
+		return
+	}
+	r.Ledger.ClaimLater(r.after, a, func(c pipeline.Claim, err error) {
+		r.Crew.now(func() {
+			defer done()
+			o, err := r.Pipeline.Send(a, c, err)
+			r.decided(a, o, err, start)
+		})
+	})
+}
+
+// hire has the crew do a job on a letter.
+func (r *run) hire(done func(), job func()) {
+	work := func() { defer done(); job() }
+	if r.Crew == nil {
+		go work()
+	} else if err := r.Crew.do(r.ctx, work); err != nil {
+		r.leave(1)
+		done()
+	}
+}
+
+func (r *run) take(a *pipeline.Attempt) (outcome.Outcome, bool, error) {
+	if o := r.address(a); o.Decided() {
+		return o, true, nil
+	}
+	return r.Pipeline.Take(r.ctx, a)
+}
+
+// one sends one letter from the first guard to the outcome.
+func (r *run) one(l Letter, a *pipeline.Attempt, start time.Time) {
 	switch {
 	case l.Err != nil:
 		r.settled(a, outcome.Outcome{Status: outcome.Failed, Reason: outcome.Invalid, ErrMsg: l.Err.Error()}, start)
-		return
 	case r.ctx.Err() != nil:
 		r.leave(1)
-		return
 	case l.Skip.Decided():
 		r.settled(a, l.Skip, start)
-		return
+	default:
+		o, err := r.decide(r.ctx, a)
+		r.decided(a, o, err, start)
 	}
-	o, err := r.decide(r.ctx, a)
+}
+
+// decided does with the letter as was decided.
+func (r *run) decided(a *pipeline.Attempt, o outcome.Outcome, err error, start time.Time) {
 	_, claimed := a.Claimed()
 	switch {
 	case err != nil:
@@ -308,15 +343,35 @@ func (r *run) wait(o outcome.Outcome) {
 }
 
 // cancel writes down that a letter will not be sent.
-func (r *run) cancel(l Letter) {
-	start := time.Now()
-	a := &pipeline.Attempt{Message: l.Message, Now: clock.Of(start)}
-	r.settled(a, outcome.Outcome{Status: outcome.Cancelled, Reason: outcome.ReasonCancelled}, start)
+func (r *run) cancel(l Letter, done func()) {
+	r.hire(done, func() {
+		start := time.Now()
+		a := &pipeline.Attempt{Message: l.Message, Run: r.chunk.Held, Now: clock.Of(start)}
+		r.settled(a, outcome.Outcome{Status: outcome.Cancelled, Reason: outcome.ReasonCancelled}, start)
+	})
 }
 
-// settled writes an outcome, and counts it.
+// settled writes an outcome, and counts it. Where WeChat would refuse the message if it came again, its sender does not wait
+// for that: a crash costs nothing.
 func (r *run) settled(a *pipeline.Attempt, o outcome.Outcome, start time.Time) {
-	if err := r.settle(r.after, a, o); err != nil {
+	_, claimed := a.Claimed()
+	if plain := o == (outcome.Outcome{Status: outcome.Sent, MsgID: o.MsgID}) && a.Effects == (pipeline.Effects{}); !plain ||
+		!claimed || !a.Message.Kind.HasClientID() || !fault.Has(fault.SettleFirst) {
+		r.written(a, o, start, r.settle(r.after, a, o))
+		return
+	}
+	a.Settling = clock.Now()
+	r.settling.Add(1)
+	r.Ledger.SettleLater(r.after, a, o, func(err error) {
+		defer r.settling.Done()
+		fault.At(fault.Settled, string(a.Message.Kind))
+		r.written(a, o, start, err)
+	})
+}
+
+// written counts an outcome that was written, or halts the run where it could not be.
+func (r *run) written(a *pipeline.Attempt, o outcome.Outcome, start time.Time, err error) {
+	if err != nil {
 		r.leave(1)
 		r.fail(fmt.Errorf("settle %s: %w", a.Message.ID, err))
 		return

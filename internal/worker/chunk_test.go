@@ -90,7 +90,7 @@ func (s *shelf) say(state campaign.State) {
 func chunkOf(n int, p Pipeline) (*Handler, *shelf, *book) {
 	h, b := setup(p)
 	s := &shelf{state: campaign.Running, chunk: &Chunk{
-		Campaign: message.NewID(time.Now()), Kind: message.Template, State: campaign.Running, First: true, Flow: "shop template", Hand: 4, StopAt: 0.3,
+		Campaign: message.NewID(time.Now()), Kind: message.Subscribe, State: campaign.Running, First: true, Flow: "shop subscribe", Hand: 4, StopAt: 0.3,
 	}}
 	for _, m := range parcelOf(n).Messages {
 		s.letters = append(s.letters, Letter{Message: m})

@@ -22,6 +22,9 @@ var ErrDraining = errors.New("draining")
 // Pipeline decides about one message.
 type Pipeline interface {
 	Run(ctx context.Context, a *pipeline.Attempt) (outcome.Outcome, error)
+	// Take and Send are a Run in two parts, for who asks for the claim by himself, between them.
+	Take(ctx context.Context, a *pipeline.Attempt) (o outcome.Outcome, ended bool, err error)
+	Send(a *pipeline.Attempt, c pipeline.Claim, err error) (outcome.Outcome, error)
 }
 
 // Ledger writes what was decided.
@@ -29,6 +32,10 @@ type Ledger interface {
 	// Settle writes the outcome of the attempt: under its claim if it holds one, else as a verdict that only
 	// writes over an accepted message. What it does not change is somebody else's.
 	Settle(ctx context.Context, a *pipeline.Attempt, o outcome.Outcome) error
+	// ClaimLater asks for the claim of a recipient of a run ([pipeline.Attempt.Run]), and SettleLater is Settle for a message
+	// that simply went out. Neither waits: then is called once, with the answer, and must not block.
+	ClaimLater(ctx context.Context, a *pipeline.Attempt, then func(pipeline.Claim, error))
+	SettleLater(ctx context.Context, a *pipeline.Attempt, o outcome.Outcome, then func(error))
 	// ParcelDone says that every message of the parcel is terminal or parked.
 	ParcelDone(ctx context.Context, parcel message.ID)
 	// Reject records a task that cannot become a row.
@@ -187,13 +194,21 @@ func (h *Handler) settle(ctx context.Context, a *pipeline.Attempt, o outcome.Out
 }
 
 func (h *Handler) decide(ctx context.Context, a *pipeline.Attempt) (outcome.Outcome, error) {
+	if o := h.address(a); o.Decided() {
+		return o, nil
+	}
+	return h.Pipeline.Run(ctx, a)
+}
+
+// address gives the attempt its account, or says that there is none.
+func (h *Handler) address(a *pipeline.Attempt) outcome.Outcome {
 	account, client, known := h.Accounts.Account(a.Message.Account)
 	if !known {
 		return outcome.Outcome{
 			Status: outcome.Failed, Reason: outcome.Invalid,
 			ErrMsg: fmt.Sprintf("account %q is not in this worker's configuration", a.Message.Account),
-		}, nil
+		}
 	}
 	a.Account, a.Client = account, client
-	return h.Pipeline.Run(ctx, a)
+	return outcome.Outcome{}
 }

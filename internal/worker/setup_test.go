@@ -26,6 +26,37 @@ func (d decide) Run(ctx context.Context, a *pipeline.Attempt) (outcome.Outcome, 
 	return d(ctx, a)
 }
 
+// Take decides at once; a decide is for messages that are not claimed ahead.
+func (d decide) Take(ctx context.Context, a *pipeline.Attempt) (o outcome.Outcome, ended bool, err error) {
+	o, err = d(ctx, a)
+	return o, true, err
+}
+
+func (d decide) Send(*pipeline.Attempt, pipeline.Claim, error) (outcome.Outcome, error) {
+	panic("it was claimed ahead")
+}
+
+// inParts is a pipeline whose messages are claimed ahead: take decides before the claim, if it wants to, send after it.
+type inParts struct {
+	take func(ctx context.Context, a *pipeline.Attempt) (outcome.Outcome, bool, error)
+	send func(a *pipeline.Attempt, c pipeline.Claim, err error) (outcome.Outcome, error)
+}
+
+func (inParts) Run(context.Context, *pipeline.Attempt) (outcome.Outcome, error) {
+	panic("it was not claimed ahead")
+}
+
+func (p inParts) Take(ctx context.Context, a *pipeline.Attempt) (outcome.Outcome, bool, error) {
+	if p.take == nil {
+		return outcome.Outcome{}, false, nil
+	}
+	return p.take(ctx, a)
+}
+
+func (p inParts) Send(a *pipeline.Attempt, c pipeline.Claim, err error) (outcome.Outcome, error) {
+	return p.send(a, c, err)
+}
+
 var sent = outcome.Outcome{Status: outcome.Sent}
 
 func always(o outcome.Outcome) decide {
@@ -40,6 +71,9 @@ type book struct {
 	rejected []string
 	fails    map[message.ID]error // settles that cannot be written
 	away     error                // of Reject
+
+	claimed   []message.ID // ahead of a sender
+	unclaimed error        // of ClaimLater
 }
 
 func (b *book) Settle(ctx context.Context, a *pipeline.Attempt, o outcome.Outcome) error {
@@ -56,6 +90,17 @@ func (b *book) Settle(ctx context.Context, a *pipeline.Attempt, o outcome.Outcom
 	}
 	b.settled[a.Message.ID] = o
 	return nil
+}
+
+func (b *book) ClaimLater(_ context.Context, a *pipeline.Attempt, then func(pipeline.Claim, error)) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.claimed = append(b.claimed, a.Message.ID)
+	go then(pipeline.Claim{Number: 1}, b.unclaimed)
+}
+
+func (b *book) SettleLater(ctx context.Context, a *pipeline.Attempt, o outcome.Outcome, then func(error)) {
+	go func() { then(b.Settle(ctx, a, o)) }()
 }
 
 func (b *book) ParcelDone(_ context.Context, parcel message.ID) {

@@ -31,4 +31,5 @@ FROM message m
 JOIN account a ON a.id = m.account
 LEFT JOIN message_body b ON b.id = m.id
 LEFT JOIN firing f ON f.id = m.firing;
+DROP VIEW claimed;
 DROP VIEW addressed;

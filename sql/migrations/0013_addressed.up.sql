@@ -7,6 +7,14 @@ UNION ALL
 SELECT m.id, m.recipient, NULL FROM message m WHERE m.recipient <> '';
 COMMENT ON VIEW addressed IS 'Each message with its recipient, by whom it is looked up quickly. content is NULL where it can be composed again. Ask for a recipient by a constant or a parameter: joined with another table''s column, the view is read whole.';
 
+CREATE VIEW claimed AS
+SELECT u.id, f.pod, f.batch, f.at, u.firing, u.n, g.campaign, c.account, c.kind, coalesce(nullif(c.spec ->> 'lane', ''), 'bulk')::message_lane AS lane, coalesce(r.openid, '') AS recipient
+FROM in_flight f CROSS JOIN LATERAL unnest(f.ids, f.firings, f.ns) AS u (id, firing, n)
+JOIN firing g ON g.id = u.firing JOIN campaign c ON c.id = g.campaign
+LEFT JOIN LATERAL (SELECT openid FROM recipient WHERE audience = g.audience AND n = u.n OFFSET 0) AS r ON true
+WHERE NOT EXISTS (SELECT FROM message m WHERE m.id = u.id AND m.account = c.account OFFSET 0);
+COMMENT ON VIEW claimed IS 'The recipients of campaigns who were claimed and are no messages yet: who is being sent to, and what dead workers have left. Each is looked up by itself (OFFSET 0).';
+
 CREATE OR REPLACE VIEW outcomes AS
 SELECT m.id,
        b.parent AS parent_id,
