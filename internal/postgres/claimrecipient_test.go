@@ -319,3 +319,34 @@ func TestSettleLaterAnswersOnce(t *testing.T) {
 		t.Errorf("%d answers, want 2", answers)
 	}
 }
+
+// A claim whose commit's answer was lost is granted if it was committed, and a settle is not repeated.
+func TestARecipientsLostCommitIsRecalled(t *testing.T) {
+	b := setup(t)
+	m, through := newMute(t, b.url)
+	store := open(t, through)
+	pod, err := store.StartPod(b.ctx, "pod", "test")
+	b.ok(err)
+	c := store.NewCommitter(pod.ID, CommitterOptions{})
+	run(t, c)
+	b.claim(c, newMessage(), message.ID{}) // the session is open from here on
+	id, _ := b.started(1, nil)
+	chunk := b.take(b.queue(id, 1)[0])
+	to := letter(chunk, b.recipients(chunk)[0])
+	lose := func() {
+		m.skip.Store(0)
+		m.armed.Store(true)
+	}
+	lose()
+	claim := b.claimFor(c, chunk, to)
+	if !claim.OK || claim.Number != 1 || claim.Intent.IsZero() || m.lost.Load() != 1 {
+		t.Fatalf("claim %+v, %d answers lost", claim, m.lost.Load())
+	}
+	lose()
+	if !b.settle(c, to, claim, sent(7), Effects{}) || m.lost.Load() != 2 {
+		t.Errorf("the settle that was committed reports no effect; %d answers lost", m.lost.Load())
+	}
+	if s := b.wantState(to.ID, outcome.Sent, ""); s.MsgID != 7 || len(s.Timeline) != 0 {
+		t.Errorf("status %+v", s)
+	}
+}
