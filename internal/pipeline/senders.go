@@ -40,7 +40,7 @@ func keptOf(n int) int {
 }
 
 // InHand is how many messages a pod with n senders should work on at a time: those on the wire, and those claimed
-// ahead. Who settles them does not wait, or has no use for a claim ahead.
+// ahead. What a campaign has sent is in nobody's hands while it is settled.
 func InHand(n int) int { return n + claimsAhead }
 
 // InFlight is how many calls are being made now.

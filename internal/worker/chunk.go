@@ -304,7 +304,7 @@ func (r *run) decided(a *pipeline.Attempt, o outcome.Outcome, err error, start t
 	case err != nil:
 		r.leave(1)
 		r.fail(err)
-	case a.Fate == pipeline.ClaimRefused: // a message already
+	case a.Fate == pipeline.ClaimRefused: // another run's
 		r.mu.Lock()
 		r.open = true
 		r.mu.Unlock()
