@@ -123,6 +123,7 @@ func (w *pod) open(ctx context.Context) (err error) {
 	}
 	w.queue.AddHook(tasks.Detach{})
 	w.queue.AddHook(tasks.OneTime{Offset: clock.Offset})
+	w.queue.AddHook(new(tasks.Rest))
 	if err := w.shared.Ping(ctx).Err(); err != nil {
 		return fmt.Errorf("redis: %w", err)
 	}

@@ -35,13 +35,16 @@ func (OneTime) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Process
 	return next
 }
 
+// take are the ends of the keys of asynq's script that takes a task.
+var take = []string{":pending", ":paused", ":active", ":lease"}
+
 // timed are asynq's scripts to which times matter, by the ends of their keys ("*": any), with the places of the times
 // among the arguments.
 var timed = []struct {
 	keys  []string
 	times []int
 }{
-	{[]string{":pending", ":paused", ":active", ":lease"}, []int{0}},             // take a task, with a lease until then
+	{take, []int{0}},                                                             // with a lease until then
 	{[]string{":lease"}, []int{0}},                                               // list leases that were over then
 	{[]string{":retry", ":pending"}, []int{0, 2}},                                // put back what is due
 	{[]string{":scheduled", ":pending"}, []int{0, 2}},                            // the same

@@ -21,6 +21,7 @@ const (
 	urgentQueue = "urgent"
 	normalQueue = "normal"
 	massQueue   = "mass"
+	bulkPrefix  = "bulk:"
 	bulkShards  = 8 // a queue is one slot of a Redis cluster, and so one core
 )
 
@@ -42,7 +43,7 @@ func QueueOf(kind message.Kind, lane message.Lane, account string) string {
 	}
 }
 
-func bulkQueue(shard int) string { return "bulk:" + strconv.Itoa(shard) }
+func bulkQueue(shard int) string { return bulkPrefix + strconv.Itoa(shard) }
 
 // A Class is served by an asynq.Server of its own in each pod: asynq reserves no slots for a queue within
 // a server, so that campaigns would hold every slot that an urgent message waits for.
