@@ -31,7 +31,7 @@ func watchedBy(metrics *telemetry.Metrics, o app.Options) app.Options {
 }
 
 func decided(metrics *telemetry.Metrics, a *pipeline.Attempt, o outcome.Outcome, took time.Duration) {
-	m, account := a.Message, cmp.Or(a.Account.Name, "unknown")
+	m, account := a.Message, cmp.Or(a.AccountName(), "unknown")
 	metrics.Decided(account, string(m.Kind), string(m.Lane), string(o.Status), string(o.Reason), took)
 	if o.ErrCode == wechat.CodeWindowClosed || o.ErrCode == wechat.CodeWindowUsed {
 		metrics.WindowShut(account, o.ErrCode)

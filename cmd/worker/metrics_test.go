@@ -4,10 +4,16 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/hongyan-dispatch/hongyan/internal/pipeline"
+	"github.com/hongyan-dispatch/hongyan/internal/telemetry"
+	"github.com/hongyan-dispatch/hongyan/message"
+	"github.com/hongyan-dispatch/hongyan/outcome"
 )
 
 // Two workers under load: both are ready, one counts for all, and what they count adds up.
@@ -99,4 +105,17 @@ func get(t *testing.T, url string) (code int, text string) {
 		t.Fatal(err)
 	}
 	return res.StatusCode, string(body)
+}
+
+// What ends without a run (cancelled, spared, of an account that nobody knows) is counted all the same.
+func TestMetricsOfWhatHasNoAccount(t *testing.T) {
+	t.Parallel()
+	m := telemetry.NewMetrics("test")
+	a := &pipeline.Attempt{Message: &message.Message{Kind: message.Template, Lane: message.Bulk}}
+	decided(m, a, outcome.Outcome{Status: outcome.Cancelled, Reason: outcome.ReasonCancelled}, time.Second)
+	w := httptest.NewRecorder()
+	m.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	if want := `account="unknown",kind="template",reason="cancelled",status="cancelled"} 1`; !strings.Contains(w.Body.String(), want) {
+		t.Errorf("metrics lack %s", want)
+	}
 }

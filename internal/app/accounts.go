@@ -55,12 +55,12 @@ func newAccounts(c *config.Config) accounts {
 }
 
 // Account finds an account for the handler.
-func (all accounts) Account(nameOrAppID string) (pipeline.Account, pipeline.WeChat, bool) {
+func (all accounts) Account(nameOrAppID string) (*pipeline.Account, pipeline.WeChat, bool) {
 	a, ok := all[nameOrAppID]
 	if !ok {
-		return pipeline.Account{}, nil, false
+		return nil, nil, false
 	}
-	return a.pipeline, a.client, true
+	return &a.pipeline, a.client, true
 }
 
 // rows are the accounts for the ledger.

@@ -93,7 +93,7 @@ func traceRun(t *telemetry.Traces, a *pipeline.Attempt, o outcome.Outcome) {
 	}
 	claim, _ := a.Claimed()
 	t.Dispatched(telemetry.Run{
-		ID: m.ID, Parent: m.Parent, Account: a.Account.Name, Kind: string(m.Kind), Lane: string(m.Lane), Stage: a.Stage,
+		ID: m.ID, Parent: m.Parent, Account: a.AccountName(), Kind: string(m.Kind), Lane: string(m.Lane), Stage: a.Stage,
 		Status: string(o.Status), Reason: string(o.Reason), Attempt: claim.Attempt, Traceparent: a.Traceparent,
 		Start: a.Now, Settling: a.Settling, End: clock.Now(), Over: o.Status.Terminal(), Born: m.ID.Time(),
 		Failed: o.Status == outcome.Failed || o.Status == outcome.Unknown || o.Status == outcome.Dead,

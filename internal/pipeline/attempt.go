@@ -23,9 +23,9 @@ type Attempt struct {
 	Message *message.Message
 	Parcel  message.ID // the parcel it travels in; zero: none, but
 	Run     any        // the ledger's own handle of a run through a campaign's chunk; nil: none
-	Account Account
-	Client  WeChat    // the account's API
-	Now     time.Time // as all of clock.Now: when it began
+	Account *Account   // nil until it is found: see AccountName
+	Client  WeChat     // the account's API
+	Now     time.Time  // as all of clock.Now: when it began
 	// Patience is how long the message may wait for its turn, where that is longer than MaxWait: nobody stands behind it.
 	Patience time.Duration
 
@@ -42,7 +42,7 @@ type Attempt struct {
 	spent  bool // and has spent it
 	token  wechat.Token
 	quota  QuotaToken
-	claim  Claim
+	claim  Claim // as the ledger answered; granted if it has a number
 	share  *share
 	places [4]*line // where the run holds a place, as many as held says
 	held   int
@@ -51,6 +51,17 @@ type Attempt struct {
 
 // Claimed is the claim that the run holds, if it holds one.
 func (a *Attempt) Claimed() (Claim, bool) { return a.claim, a.claim.Number > 0 }
+
+// AccountName is empty where no account was found: of messages that are settled without a run, too.
+func (a *Attempt) AccountName() string {
+	if a.Account == nil {
+		return ""
+	}
+	return a.Account.Name
+}
+
+// Answer keeps what the ledger has answered to the claim, for [Pipeline.Send].
+func (a *Attempt) Answer(c Claim) { a.claim = c }
 
 // API is the path of the call that the message goes by; quotas and gates are kept by it.
 func (a *Attempt) API() string { return wechat.PathOf(a.Message.Kind) }
@@ -76,7 +87,7 @@ type Claim struct {
 	Intent      time.Time        // when the claim was committed, by this machine's clock, with a monotonic reading
 	Doubt       bool             // an earlier attempt may have left
 	List        []message.OpenID // mass: the users that are under their caps
-	Verdict     outcome.Outcome  // the claim was refused with this outcome, already written
+	Verdict     *outcome.Outcome // the claim was refused with this outcome, already written; nil: none
 	Wait        time.Time        // not its turn before; nothing was written
 	Refused     bool             // decided already, or somebody else's
 }

@@ -118,7 +118,7 @@ func TestGuards(t *testing.T) {
 			"a key that is taken gives back all", message.Custom,
 			func(w *world, _ *Attempt) {
 				w.claim = Claim{Refused: true}
-				w.claim.Verdict.Status, w.claim.Verdict.Reason = "skipped", "duplicate"
+				w.claim.Verdict = &outcome.Outcome{Status: "skipped", Reason: "duplicate"}
 			}, "skipped duplicate", 0, "release returned",
 		},
 	} {

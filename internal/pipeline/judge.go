@@ -65,17 +65,9 @@ func (a *Attempt) judge(ctx context.Context, d Deps, r wechat.Result, now time.T
 	if r.Class == wechat.Sent || e != nil && e.Code != wechat.CodeBusy && !accountTrouble(e.Disposition()) {
 		d.Gates.Passed(ctx, a.Account.Name, a.API())
 	}
-	p := a.Account.Policy.WithDefaults()
-	var o outcome.Outcome
-	switch {
-	case r.Class == wechat.Sent:
-		o = outcome.Outcome{Status: outcome.Sent}
-	case r.Class == wechat.Ambiguous:
-		o = a.ambiguous(p, now)
-	case e == nil: // no connection
-		o = a.retry(p, p.attempts(), a.pause(p, a.claim.Doubt), now, outcome.RetriesExhausted)
-	default:
-		o = a.refused(ctx, d, p, e, now)
+	o := outcome.Outcome{Status: outcome.Sent}
+	if r.Class != wechat.Sent {
+		o = a.notAccepted(ctx, d, r, now)
 	}
 	o.MsgID, o.DataID = r.MsgID, r.DataID
 	if e != nil {
@@ -87,6 +79,18 @@ func (a *Attempt) judge(ctx context.Context, d Deps, r wechat.Result, now time.T
 		return o
 	}
 	return a.inDoubt(o)
+}
+
+// notAccepted is the outcome where WeChat did not say that it accepted the message.
+func (a *Attempt) notAccepted(ctx context.Context, d Deps, r wechat.Result, now time.Time) outcome.Outcome {
+	p, e := a.Account.Policy.WithDefaults(), r.Error()
+	switch {
+	case r.Class == wechat.Ambiguous:
+		return a.ambiguous(p, now)
+	case e == nil: // no connection
+		return a.retry(p, p.attempts(), a.pause(p, a.claim.Doubt), now, outcome.RetriesExhausted)
+	}
+	return a.refused(ctx, d, p, e, now)
 }
 
 // inDoubt keeps the promise of a message that an earlier attempt may have sent: it ends only sent or unknown.

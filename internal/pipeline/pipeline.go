@@ -61,12 +61,12 @@ func (p Pipeline) Take(ctx context.Context, a *Attempt) (o outcome.Outcome, ende
 	return p.pass(a, claim, worthClaiming(a), nil)
 }
 
-// Send is the second part: the answer to the claim, and the call if it was granted.
-func (p Pipeline) Send(a *Attempt, c Claim, err error) (outcome.Outcome, error) {
+// Send is the second part: the answer to the claim ([Attempt.Answer], or the error in its stead), and the call if it was granted.
+func (p Pipeline) Send(a *Attempt, err error) (outcome.Outcome, error) {
 	claim := len(p) - 2
 	var o outcome.Outcome
 	if err == nil {
-		o = a.claims(c)
+		o = a.answered()
 	}
 	o, ended, err := p.pass(a, claim, o, err)
 	if !ended && err == nil {
@@ -79,9 +79,10 @@ func (p Pipeline) Send(a *Attempt, c Claim, err error) (outcome.Outcome, error) 
 func (p Pipeline) through(ctx context.Context, a *Attempt, from, to int) (o outcome.Outcome, ended bool, err error) {
 	for i := from; i < to; i++ {
 		o, err := p[i].Run(ctx, a)
-		if o, ended, err = p.pass(a, i, o, err); ended || err != nil {
-			return o, ended, err
+		if err == nil && !o.Decided() && a.Fate != ClaimRefused {
+			continue // as nearly all do
 		}
+		return p.pass(a, i, o, err)
 	}
 	return outcome.Outcome{}, false, nil
 }

@@ -49,7 +49,10 @@ func inParts(ctx context.Context, p Pipeline, a *Attempt, l Ledger) (outcome.Out
 		return o, err
 	}
 	c, err := l.Claim(context.WithoutCancel(ctx), a) // which is waited for
-	return p.Send(a, c, err)
+	if err == nil {
+		a.Answer(c)
+	}
+	return p.Send(a, err)
 }
 
 func (r *row) run(t *rapid.T, kind message.Kind, policy Policy) {
@@ -164,7 +167,7 @@ func (w *world) draw(t *rapid.T, a *Attempt, drain func()) {
 	case 7:
 		w.claim = Claim{Refused: true}
 	case 8:
-		w.claim = Claim{Refused: true, Verdict: outcome.Outcome{Status: outcome.Skipped, Reason: outcome.Duplicate}}
+		w.claim = Claim{Refused: true, Verdict: &outcome.Outcome{Status: outcome.Skipped, Reason: outcome.Duplicate}}
 	case 9:
 		w.claim.Intent = w.claim.Intent.Add(-time.Minute)
 	}

@@ -27,32 +27,32 @@ func claimed(l Ledger) Stage {
 		if err != nil {
 			return outcome.Outcome{}, err
 		}
-		return a.claims(c), nil
+		a.Answer(c)
+		return a.answered(), nil
 	}}
 }
 
 // worthClaiming ends a message that has expired while it waited in line.
 func worthClaiming(a *Attempt) outcome.Outcome {
-	if expired(a.Message, clock.Now()) {
+	if !a.Message.ExpiresAt.IsZero() && expired(a.Message, clock.Now()) { // few ask for the time
 		return outcome.Outcome{Status: outcome.Expired, Reason: outcome.ReasonExpired}
 	}
 	fault.At(fault.Taken, string(a.Message.Kind))
 	return outcome.Outcome{}
 }
 
-// claims takes the answer to a claim.
-func (a *Attempt) claims(c Claim) outcome.Outcome {
-	if !c.Wait.IsZero() {
+// answered does with the ledger's answer to the claim what there is to do.
+func (a *Attempt) answered() outcome.Outcome {
+	switch c := &a.claim; {
+	case !c.Wait.IsZero():
 		return park(a.Message, outcome.Pace, c.Wait)
-	}
-	if c.Refused {
+	case c.Refused && c.Verdict == nil:
 		a.Fate = ClaimRefused
-		if c.Verdict.Decided() { // its key or its cap was taken by another message: give back all
-			a.Fate = Refused
-		}
-		return c.Verdict
+		return outcome.Outcome{}
+	case c.Refused: // its key or its cap was taken by another message: give back all
+		a.Fate = Refused
+		return *c.Verdict
 	}
-	a.claim = c
 	fault.At(fault.Claimed, string(a.Message.Kind))
 	return outcome.Outcome{}
 }
@@ -124,8 +124,9 @@ func (a *Attempt) call(ctx context.Context, d Deps) (outcome.Outcome, wechat.Res
 	if d.Observe != nil {
 		d.Observe(a, r)
 	}
-	a.share.came(r, a.claim.Attempt > 1, time.Now())
-	now = clock.Now()
+	now = time.Now()
+	a.share.came(r, a.claim.Attempt > 1, now)
+	now = clock.Of(now)
 	if d.Health != nil {
 		if outOfOrder(r) {
 			d.Health.Troubled(ctx, a.Account.Name, a.API(), r, now)

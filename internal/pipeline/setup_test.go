@@ -93,7 +93,7 @@ func (w *world) attempt(k message.Kind) *Attempt {
 	if k == message.Mass {
 		m.To, m.List = "", []message.OpenID{"o1", "o2", "o3"}
 	}
-	return &Attempt{Message: m, Account: Account{Name: shop, AppID: shopApp}, Client: w, Now: time.Now()}
+	return &Attempt{Message: m, Account: &Account{Name: shop, AppID: shopApp}, Client: w, Now: time.Now()}
 }
 
 // run sends the attempt's message through the pipeline. Whatever comes of it, nothing may be held afterwards.

@@ -333,7 +333,7 @@ func (t *massTransaction) decide(ctx context.Context, tx pgx.Tx, o outcome.Outco
 		t.answer = MassClaim{}
 		return errRefused
 	}
-	t.answer.Verdict = o
+	t.answer.Verdict = &o
 	_, err := tx.Exec(ctx, `INSERT INTO event (message_id, claim, state, reason, note) VALUES ($1, 0, $2, $3, $4)`,
 		[16]byte(t.m.ID), string(o.Status), reasonText(o.Reason), string(t.answer.Cap))
 	return err

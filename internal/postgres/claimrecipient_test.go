@@ -61,7 +61,7 @@ func TestTheNextRunLeavesWhoIsInFlight(t *testing.T) {
 
 	next := b.lose(id, run)
 	b.wantLeft(next, 3, 4)
-	if claim := b.claimFor(c, run, letters[2]); claim.OK || claim.Verdict.Decided() {
+	if claim := b.claimFor(c, run, letters[2]); claim.OK || claim.Verdict != nil {
 		t.Errorf("the lost run claims: %+v", claim)
 	}
 	if b.verdictFor(c, run, letters[3], outcome.Outcome{Status: outcome.Skipped, Reason: outcome.Suppressed}) {

@@ -79,7 +79,7 @@ type Claim struct {
 	// Asked is the pod's own clock, monotonic part included, right before the commit was sent: the age of the claim
 	// is at most time.Since(Asked).
 	Asked   time.Time
-	Verdict outcome.Outcome // duplicate or key conflict, written with the claim
+	Verdict *outcome.Outcome // duplicate or key conflict, written with the claim; nil: none
 
 	batch   int64
 	rowless bool // of a recipient, whose message gets its row with the settle

@@ -26,7 +26,7 @@ func TestAMessageIsClaimedOnceAndSettled(t *testing.T) {
 			if !claim.OK || claim.Number != 1 || claim.Attempt != 1 || claim.Doubt || claim.FirstIntent != claim.Intent || time.Since(claim.Intent) > time.Minute {
 				t.Fatalf("claim %+v, want the first, granted now", claim)
 			}
-			if again := b.claim(c, m, p.ID); again.OK || again.Verdict.Decided() {
+			if again := b.claim(c, m, p.ID); again.OK || again.Verdict != nil {
 				t.Errorf("second claim %+v, want it refused", again)
 			}
 			if n := b.count(`SELECT count(*) FROM in_flight WHERE ids = ARRAY[$1::uuid]`, [16]byte(m.ID)); n == 0 {
@@ -146,17 +146,17 @@ func TestAHandedOverMessageTakesItsKeyWithItsClaim(t *testing.T) {
 	if claim := b.claim(c, first, message.ID{}); !claim.OK {
 		t.Fatalf("first: %+v, want the claim", claim)
 	}
-	if claim := b.claim(c, same, message.ID{}); claim.OK || claim.Verdict.Reason != outcome.Duplicate {
+	if claim := b.claim(c, same, message.ID{}); claim.OK || claim.Verdict == nil || claim.Verdict.Reason != outcome.Duplicate {
 		t.Errorf("same body: %+v, want duplicate", claim)
 	}
-	if claim := b.claim(c, other, message.ID{}); claim.OK || claim.Verdict.Reason != outcome.KeyConflict {
+	if claim := b.claim(c, other, message.ID{}); claim.OK || claim.Verdict == nil || claim.Verdict.Reason != outcome.KeyConflict {
 		t.Errorf("other body: %+v, want a conflict", claim)
 	}
 	b.wantState(same.ID, outcome.Skipped, outcome.Duplicate)
 	if s := b.wantState(other.ID, outcome.Failed, outcome.KeyConflict); len(s.Timeline) != 1 || s.Finished.IsZero() {
 		t.Errorf("status %+v, want an end and an event", s)
 	}
-	if claim := b.claim(c, first, message.ID{}); claim.OK || claim.Verdict.Decided() {
+	if claim := b.claim(c, first, message.ID{}); claim.OK || claim.Verdict != nil {
 		t.Errorf("the first again: %+v, want it refused without a verdict", claim)
 	}
 }

@@ -37,7 +37,7 @@ func (t *transaction) effects(ctx context.Context) error {
 		switch {
 		case o.kind == opSettle && !o.took:
 			late = append(late, o)
-		case o.kind == opSettle && !o.plain(), o.kind == opVerdict && o.took && !o.unclaimed(), o.kind == opClaim && o.claim.Verdict.Decided():
+		case o.kind == opSettle && !o.plain(), o.kind == opVerdict && o.took && !o.unclaimed(), o.kind == opClaim && o.claim.Verdict != nil:
 			took = append(took, o)
 		}
 	}
@@ -164,7 +164,7 @@ func (t *transaction) fallbacks(ctx context.Context, took []*op) error {
 	var rows []row
 	var keys []*keyed
 	for _, o := range took {
-		if f := o.effects.Fallback; f != nil && !o.claim.Verdict.Decided() {
+		if f := o.effects.Fallback; f != nil && o.claim.Verdict == nil {
 			r := row{o: o, m: f}
 			if f.Key != "" {
 				r.key = &keyed{account: o.account, m: f, hash: f.Hash()}
@@ -247,7 +247,7 @@ func (c *parkedRows) send(s *session) {
 func (t *transaction) suppress(took []*op) {
 	var list []*op
 	for _, o := range took {
-		if o.effects.Suppress != nil && !o.claim.Verdict.Decided() {
+		if o.effects.Suppress != nil && o.claim.Verdict == nil {
 			list = append(list, o)
 		}
 	}

@@ -82,7 +82,7 @@ func TestAUserGetsFourListsAMonth(t *testing.T) {
 	t.Run("with one left there is no call and nothing is taken", func(t *testing.T) {
 		m := newMass(list[0], list[1], list[9])
 		claim := b.claimMass(c, m, noon)
-		if claim.OK || claim.Verdict.Reason != outcome.MassCap || claim.Cap != mass.UserMonth {
+		if claim.OK || claim.Verdict == nil || claim.Verdict.Reason != outcome.MassCap || claim.Cap != mass.UserMonth {
 			t.Errorf("%+v, want skipped: mass_cap", claim)
 		}
 		if s := b.wantState(m.ID, outcome.Skipped, outcome.MassCap); len(s.Timeline) != 1 {
@@ -134,7 +134,7 @@ func TestFiftyRaceForTheLastMassSlot(t *testing.T) {
 					}
 					if claim.OK {
 						won.Add(1)
-					} else if claim.Verdict.Reason != outcome.MassCap {
+					} else if claim.Verdict == nil || claim.Verdict.Reason != outcome.MassCap {
 						t.Errorf("%+v, want skipped: mass_cap", claim)
 					}
 				})
@@ -158,7 +158,7 @@ func TestAMassMessageIsClaimedOnceAndKeepsWhatItTook(t *testing.T) {
 	if !claim.OK {
 		t.Fatalf("%+v, want the claim", claim)
 	}
-	if again := b.claimMass(c, m, noon); again.OK || again.Verdict.Decided() {
+	if again := b.claimMass(c, m, noon); again.OK || again.Verdict != nil {
 		t.Errorf("second claim %+v, want it refused", again)
 	}
 	park := func(claim MassClaim, doubt bool) {

@@ -49,7 +49,7 @@ func (t *transaction) recalled(v [][]byte) {
 	case o.kind == opClaim:
 		if state == outcome.Skipped && reason == outcome.Duplicate || state == outcome.Failed && reason == outcome.KeyConflict {
 			o.took = true
-			o.claim = Claim{Verdict: outcome.Outcome{Status: state, Reason: reason}}
+			o.claim = Claim{Verdict: &outcome.Outcome{Status: state, Reason: reason}}
 		}
 	case o.kind == opVerdict:
 		o.took = state == o.out.Status

@@ -250,7 +250,8 @@ func (t *transaction) granted(v [][]byte) {
 		return
 	}
 	if verdict := o.verdict(); verdict.Decided() {
-		o.claim = Claim{Verdict: verdict}
+		own := verdict // made for few
+		o.claim = Claim{Verdict: &own}
 		return
 	}
 	o.claim = Claim{

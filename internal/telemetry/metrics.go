@@ -164,6 +164,11 @@ func (m *Metrics) Joined(account, kind, how string, lag time.Duration) {
 // Webhook counts a try to tell an endpoint.
 func (m *Metrics) Webhook(account, result string) { m.webhooks.WithLabelValues(account, result).Inc() }
 
+// Handler answers with them.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+}
+
 // A Server answers /metrics, /healthz and /readyz.
 type Server struct {
 	server   *http.Server
@@ -173,7 +178,7 @@ type Server struct {
 // Listen takes the address; an empty one is none.
 func Listen(address string, m *Metrics) (*Server, error) {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}))
+	mux.Handle("GET /metrics", m.Handler())
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.Handle("GET /readyz", &m.Stores)
 	s := &Server{server: &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}}

@@ -133,7 +133,7 @@ func (c Call) asEverybody(ctx context.Context) (Reply, bool, error) {
 	u := *c.Base
 	u.Path += c.Path
 	u.RawQuery = c.query()
-	req, err := http.NewRequestWithContext(ctx, c.Method, u.String(), bytes.NewReader(c.Body))
+	req, err := http.NewRequestWithContext(ctx, c.Method, u.String(), bytes.NewReader(bytes.Clone(c.Body))) // of which net/http may read on when it has returned
 	if err != nil {
 		return Reply{}, false, err
 	}

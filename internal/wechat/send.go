@@ -3,6 +3,7 @@ package wechat
 import (
 	"bytes"
 	"context"
+	"sync"
 
 	"github.com/hongyan-dispatch/hongyan/message"
 )
@@ -13,14 +14,14 @@ import (
 //
 // WeChat: /doc/service/api/notify/template/api_sendtemplatemessage.md.
 func (c *Client) SendTemplate(ctx context.Context, tok Token, to message.OpenID, clientMsgID string, body []byte) Result {
-	return c.send(ctx, Call{Path: PathTemplate, Token: tok.Value, Body: splice(body, to, "client_msg_id", clientMsgID)})
+	return c.sendTo(ctx, PathTemplate, tok, to, "client_msg_id", clientMsgID, body)
 }
 
 // SendSubscribe sends a subscription notice (订阅通知). WeChat documents no anti-duplicate id for it.
 //
 // WeChat: 订阅通知, message/subscribe/bizsend; the page was read through SDKs that restate it.
 func (c *Client) SendSubscribe(ctx context.Context, tok Token, to message.OpenID, body []byte) Result {
-	return c.send(ctx, Call{Path: PathSubscribe, Token: tok.Value, Body: splice(body, to, "", "")})
+	return c.sendTo(ctx, PathSubscribe, tok, to, "", "", body)
 }
 
 // SendCustom sends a customer-service message (客服消息). WeChat gives it no id, neither ours nor its
@@ -28,7 +29,7 @@ func (c *Client) SendSubscribe(ctx context.Context, tok Token, to message.OpenID
 //
 // WeChat: /doc/service/api/customer/message/api_sendcustommessage.
 func (c *Client) SendCustom(ctx context.Context, tok Token, to message.OpenID, body []byte) Result {
-	return c.send(ctx, Call{Path: PathCustom, Token: tok.Value, Body: splice(body, to, "", "")})
+	return c.sendTo(ctx, PathCustom, tok, to, "", "", body)
 }
 
 // SendMass submits a mass send (群发): to a list of 2 to 10,000 openids, or, where to is nil, to the
@@ -38,15 +39,24 @@ func (c *Client) SendCustom(ctx context.Context, tok Token, to message.OpenID, b
 // WeChat: /doc/service/api/notify/message/api_masssend, …/api_sendall.
 func (c *Client) SendMass(ctx context.Context, tok Token, to []message.OpenID, clientMsgID string, body []byte) Result {
 	if to == nil {
-		return c.send(ctx, Call{Path: PathMassSendAll, Token: tok.Value, Body: splice(body, "", "clientmsgid", clientMsgID)})
+		return c.sendTo(ctx, PathMassSendAll, tok, "", "clientmsgid", clientMsgID, body)
 	}
 	return c.send(ctx, Call{Path: PathMassSend, Token: tok.Value, Body: spliceList(body, to, clientMsgID)})
 }
 
-// splice puts touser and a client id, where they are not empty, before the fields of the object body,
-// without reading it. It returns nil if body is no object.
-func splice(body []byte, to message.OpenID, idName, id string) []byte {
-	b := make([]byte, 0, len(body)+len(to)+len(idName)+len(id)+len(`{"touser":"","":"",`))
+// spliced are buffers of requests' bodies, which are of no use when their calls have ended.
+var spliced = sync.Pool{New: func() any { return new([]byte) }}
+
+func (c *Client) sendTo(ctx context.Context, path string, tok Token, to message.OpenID, idName, id string, body []byte) Result {
+	b := spliced.Get().(*[]byte)
+	defer spliced.Put(b)
+	*b = splice((*b)[:0], body, to, idName, id)
+	return c.send(ctx, Call{Path: path, Token: tok.Value, Body: *b})
+}
+
+// splice appends body to b, which is empty, with touser and a client id, where they are not empty, before the fields of the
+// object, without reading it. It returns nil if body is no object.
+func splice(b, body []byte, to message.OpenID, idName, id string) []byte {
 	b = append(b, '{')
 	if to != "" {
 		b = append(b, `"touser":`...)

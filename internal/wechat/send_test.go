@@ -1,6 +1,7 @@
 package wechat
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -27,6 +28,7 @@ func (r *recorder) Do(_ context.Context, c Call) (Reply, bool, error) {
 		}
 		c.Body = body
 	}
+	c.Body = bytes.Clone(c.Body) // which is the client's again when Do returns
 	r.call = c
 	if r.status == 0 {
 		r.status = http.StatusOK
@@ -115,7 +117,7 @@ func FuzzSplice(f *testing.F) {
 		if json.Unmarshal([]byte(body), &fields) != nil || fields == nil {
 			return
 		}
-		spliced := splice([]byte(body), message.OpenID(to), "client_msg_id", id)
+		spliced := splice(nil, []byte(body), message.OpenID(to), "client_msg_id", id)
 		var got map[string]json.RawMessage
 		if err := json.Unmarshal(spliced, &got); err != nil {
 			t.Fatalf("%s: %v", spliced, err)

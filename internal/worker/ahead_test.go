@@ -21,17 +21,17 @@ func TestChunksClaimedAhead(t *testing.T) {
 		t.Cleanup(h.Crew.Dismiss)
 		return h, s, b
 	}
-	says := func(o outcome.Outcome) func(*pipeline.Attempt, pipeline.Claim, error) (outcome.Outcome, error) {
-		return func(_ *pipeline.Attempt, _ pipeline.Claim, err error) (outcome.Outcome, error) { return o, err }
+	says := func(o outcome.Outcome) func(*pipeline.Attempt, error) (outcome.Outcome, error) {
+		return func(_ *pipeline.Attempt, err error) (outcome.Outcome, error) { return o, err }
 	}
 	t.Run("each is claimed and sent once, no more at a time than its account lets go", func(t *testing.T) {
 		var now, most atomic.Int32
-		h, s, b := ahead(200, inParts{send: func(_ *pipeline.Attempt, c pipeline.Claim, err error) (outcome.Outcome, error) {
+		h, s, b := ahead(200, inParts{send: func(a *pipeline.Attempt, err error) (outcome.Outcome, error) {
 			n := now.Add(1)
 			defer now.Add(-1)
 			for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
 			}
-			if c.Number != 1 {
+			if _, claimed := a.Claimed(); !claimed {
 				t.Error("sent without a claim")
 			}
 			return sent, err
@@ -94,7 +94,7 @@ func TestChunksClaimedAhead(t *testing.T) {
 		s.want(t, "given back", nil)
 	})
 	t.Run("claims that are refused are another run's", func(t *testing.T) {
-		h, s, b := ahead(2, inParts{send: func(a *pipeline.Attempt, _ pipeline.Claim, err error) (outcome.Outcome, error) {
+		h, s, b := ahead(2, inParts{send: func(a *pipeline.Attempt, err error) (outcome.Outcome, error) {
 			a.Fate = pipeline.ClaimRefused
 			return outcome.Outcome{}, err
 		}})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -13,7 +14,6 @@ import (
 	"github.com/hongyan-dispatch/hongyan/internal/campaign"
 	"github.com/hongyan-dispatch/hongyan/internal/clock"
 	"github.com/hongyan-dispatch/hongyan/internal/fault"
-	"github.com/hongyan-dispatch/hongyan/internal/pipeline"
 	"github.com/hongyan-dispatch/hongyan/internal/tasks"
 	"github.com/hongyan-dispatch/hongyan/message"
 	"github.com/hongyan-dispatch/hongyan/outcome"
@@ -175,7 +175,8 @@ func (r *run) all(n int, letters iter.Seq[Letter], each func(l Letter, done func
 	var wg sync.WaitGroup
 	hand := r.hand()
 	done := func() { <-hand; wg.Done() }
-	ends := time.Now().Add(slice)
+	var over atomic.Bool
+	defer time.AfterFunc(slice, func() { over.Store(true) }).Stop()
 	seen, busy := 0, 0
 	for l := range letters {
 		seen++
@@ -184,7 +185,7 @@ func (r *run) all(n int, letters iter.Seq[Letter], each func(l Letter, done func
 			r.leave(1)
 			continue
 		}
-		if time.Now().After(ends) || !r.turn(l, hand) {
+		if over.Load() || !r.turn(l, hand) {
 			r.leave(n - seen + 1)
 			break
 		}
@@ -241,78 +242,16 @@ func (r *run) leave(n int) {
 	r.left += n
 }
 
-// send sends one letter, unless the run is halted first. Where a claim may be had ahead of a sender the letter is taken as far
-// as that here and now, and the crew does the rest: nobody waits for the commit.
-func (r *run) send(l Letter, done func()) {
-	start := time.Now()
-	a := &pipeline.Attempt{Message: l.Message, Run: r.chunk.Held, Now: clock.Of(start), Patience: patience}
-	if l.Err != nil || l.Skip.Decided() || !r.chunk.Kind.HasClientID() || !fault.Has(fault.Claim) {
-		r.hire(done, func() { r.one(l, a, start) })
-		return
+// count counts an outcome that was written.
+func (r *run) count(o outcome.Outcome) {
+	key := string(o.Status)
+	if o.Reason != "" {
+		key += " " + string(o.Reason)
 	}
-	o, ended, err := r.take(a)
-	if ended || err != nil {
-		r.hire(done, func() { r.decided(a, o, err, start) })
-		return
-	}
-	r.Ledger.ClaimLater(r.after, a, func(c pipeline.Claim, err error) {
-		r.Crew.now(func() {
-			defer done()
-			o, err := r.Pipeline.Send(a, c, err)
-			r.decided(a, o, err, start)
-		})
-	})
-}
-
-// hire has the crew do a job on a letter.
-func (r *run) hire(done func(), job func()) {
-	work := func() { defer done(); job() }
-	if r.Crew == nil {
-		go work()
-	} else if err := r.Crew.do(r.ctx, work); err != nil {
-		r.leave(1)
-		done()
-	}
-}
-
-func (r *run) take(a *pipeline.Attempt) (outcome.Outcome, bool, error) {
-	if o := r.address(a); o.Decided() {
-		return o, true, nil
-	}
-	return r.Pipeline.Take(r.ctx, a)
-}
-
-// one sends one letter from the first guard to the outcome.
-func (r *run) one(l Letter, a *pipeline.Attempt, start time.Time) {
-	switch {
-	case l.Err != nil:
-		r.settled(a, outcome.Outcome{Status: outcome.Failed, Reason: outcome.Invalid, ErrMsg: l.Err.Error()}, start)
-	case r.ctx.Err() != nil:
-		r.leave(1)
-	case l.Skip.Decided():
-		r.settled(a, l.Skip, start)
-	default:
-		o, err := r.decide(r.ctx, a)
-		r.decided(a, o, err, start)
-	}
-}
-
-// decided does with the letter as was decided.
-func (r *run) decided(a *pipeline.Attempt, o outcome.Outcome, err error, start time.Time) {
-	_, claimed := a.Claimed()
-	switch {
-	case err != nil:
-		r.leave(1)
-		r.fail(err)
-	case a.Fate == pipeline.ClaimRefused: // another run's
-		r.mu.Lock()
-		r.open = true
-		r.mu.Unlock()
-	case o.Status == outcome.Parked && !claimed: // and so would all behind it be
-		r.wait(o)
-	default:
-		r.settled(a, o, start)
-	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.tally[key]++
+	r.open = r.open || !o.Status.Terminal()
 }
 
 // troubleFor is how long a campaign rests after an error: its next chunk would only meet it again.
@@ -340,58 +279,6 @@ func (r *run) wait(o outcome.Outcome) {
 	}
 	r.mu.Unlock()
 	r.halt(fmt.Errorf("the account waits: %s", o.Reason))
-}
-
-// cancel writes down that a letter will not be sent.
-func (r *run) cancel(l Letter, done func()) {
-	r.hire(done, func() {
-		start := time.Now()
-		a := &pipeline.Attempt{Message: l.Message, Run: r.chunk.Held, Now: clock.Of(start)}
-		r.settled(a, outcome.Outcome{Status: outcome.Cancelled, Reason: outcome.ReasonCancelled}, start)
-	})
-}
-
-// settled writes an outcome, and counts it. Where WeChat would refuse the message if it came again, its sender does not wait
-// for that: a crash costs nothing.
-func (r *run) settled(a *pipeline.Attempt, o outcome.Outcome, start time.Time) {
-	_, claimed := a.Claimed()
-	if plain := o == (outcome.Outcome{Status: outcome.Sent, MsgID: o.MsgID}) && a.Effects == (pipeline.Effects{}); !plain ||
-		!claimed || !a.Message.Kind.HasClientID() || !fault.Has(fault.SettleFirst) {
-		r.written(a, o, start, r.settle(r.after, a, o))
-		return
-	}
-	a.Settling = clock.Now()
-	r.settling.Add(1)
-	r.Ledger.SettleLater(r.after, a, o, func(err error) {
-		defer r.settling.Done()
-		fault.At(fault.Settled, string(a.Message.Kind))
-		r.written(a, o, start, err)
-	})
-}
-
-// written counts an outcome that was written, or halts the run where it could not be.
-func (r *run) written(a *pipeline.Attempt, o outcome.Outcome, start time.Time, err error) {
-	if err != nil {
-		r.leave(1)
-		r.fail(fmt.Errorf("settle %s: %w", a.Message.ID, err))
-		return
-	}
-	if r.Observe != nil {
-		r.Observe(a, o, time.Since(start))
-	}
-	key := string(o.Status)
-	if o.Reason != "" {
-		key += " " + string(o.Reason)
-	}
-	r.mu.Lock()
-	r.tally[key]++
-	r.open = r.open || !o.Status.Terminal()
-	r.mu.Unlock()
-	if reason := r.watch.note(r.chunk.Campaign, r.chunk.StopAt, o); reason != "" {
-		if err := r.Chunks.Stop(r.after, r.chunk, reason); err == nil {
-			r.haltAll()
-		}
-	}
 }
 
 // haltAll halts all runs of the campaign in this worker; others see within a second that it has stopped.

@@ -24,7 +24,7 @@ type Pipeline interface {
 	Run(ctx context.Context, a *pipeline.Attempt) (outcome.Outcome, error)
 	// Take and Send are a Run in two parts, for who asks for the claim by himself, between them.
 	Take(ctx context.Context, a *pipeline.Attempt) (o outcome.Outcome, ended bool, err error)
-	Send(a *pipeline.Attempt, c pipeline.Claim, err error) (outcome.Outcome, error)
+	Send(a *pipeline.Attempt, err error) (outcome.Outcome, error)
 }
 
 // Ledger writes what was decided.
@@ -44,7 +44,7 @@ type Ledger interface {
 
 // Accounts finds an account by its name or AppID.
 type Accounts interface {
-	Account(nameOrAppID string) (pipeline.Account, pipeline.WeChat, bool)
+	Account(nameOrAppID string) (*pipeline.Account, pipeline.WeChat, bool)
 }
 
 // A Handler processes parcels and chunks. It may be used by several servers at once.

@@ -32,14 +32,14 @@ func (d decide) Take(ctx context.Context, a *pipeline.Attempt) (o outcome.Outcom
 	return o, true, err
 }
 
-func (d decide) Send(*pipeline.Attempt, pipeline.Claim, error) (outcome.Outcome, error) {
+func (d decide) Send(*pipeline.Attempt, error) (outcome.Outcome, error) {
 	panic("it was claimed ahead")
 }
 
 // inParts is a pipeline whose messages are claimed ahead: take decides before the claim, if it wants to, send after it.
 type inParts struct {
 	take func(ctx context.Context, a *pipeline.Attempt) (outcome.Outcome, bool, error)
-	send func(a *pipeline.Attempt, c pipeline.Claim, err error) (outcome.Outcome, error)
+	send func(a *pipeline.Attempt, err error) (outcome.Outcome, error)
 }
 
 func (inParts) Run(context.Context, *pipeline.Attempt) (outcome.Outcome, error) {
@@ -53,8 +53,8 @@ func (p inParts) Take(ctx context.Context, a *pipeline.Attempt) (outcome.Outcome
 	return p.take(ctx, a)
 }
 
-func (p inParts) Send(a *pipeline.Attempt, c pipeline.Claim, err error) (outcome.Outcome, error) {
-	return p.send(a, c, err)
+func (p inParts) Send(a *pipeline.Attempt, err error) (outcome.Outcome, error) {
+	return p.send(a, err)
 }
 
 var sent = outcome.Outcome{Status: outcome.Sent}
@@ -122,8 +122,8 @@ func (b *book) Reject(_ context.Context, queue, task, kind string, payload []byt
 // accounts is a configuration with one account.
 type accounts struct{}
 
-func (accounts) Account(name string) (pipeline.Account, pipeline.WeChat, bool) {
-	return pipeline.Account{Name: "shop", AppID: "wx1"}, nil, name == "shop" || name == "wx1"
+func (accounts) Account(name string) (*pipeline.Account, pipeline.WeChat, bool) {
+	return &pipeline.Account{Name: "shop", AppID: "wx1"}, nil, name == "shop" || name == "wx1"
 }
 
 func setup(p Pipeline) (*Handler, *book) {
