@@ -100,9 +100,9 @@ func (c *chunks) Take(ctx context.Context, id, no int32) (*worker.Chunk, error) 
 	}
 	return &worker.Chunk{
 		Campaign: taken.Campaign, Kind: spec.Kind, State: taken.State, First: taken.Fence == 1,
-		Flow:   a.Name + " " + string(spec.Kind),
-		Hand:   int(min(max(math.Ceil(pace), 2), float64(pipeline.InHand(c.senders)))),
-		StopAt: stopAt, Held: &chunkRun{Chunk: taken, firing: f},
+		Flow:  a.Name + " " + string(spec.Kind),
+		Hand:  int(min(max(math.Ceil(pace), 2), float64(pipeline.InHand(c.senders)))),
+		Paced: spec.Pace > 0, StopAt: stopAt, Held: &chunkRun{Chunk: taken, firing: f},
 	}, nil
 }
 

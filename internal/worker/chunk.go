@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"iter"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -27,6 +26,7 @@ type Chunk struct {
 	First    bool           // no earlier run has begun with it
 	Flow     string         // what shares a pace: the account and the API
 	Hand     int            // how many messages of a flow are worked on at a time
+	Paced    bool           // the campaign has a pace of its own, beside the flow's
 	StopAt   float64        // the share of failures that pauses the campaign
 	Held     any            // the ledger's own handle of the run
 }
@@ -80,6 +80,7 @@ const (
 var (
 	errStopped = errors.New("the campaign does not run any more")
 	errLost    = errors.New("the chunk was given to another worker")
+	errNoTurn  = errors.New("it was not the run's turn in time")
 )
 
 // chunk sees one chunk through, or as far as it may go.
@@ -127,21 +128,16 @@ type run struct {
 
 // see goes through the chunk's letters and ends the run. A letter that each has done with is done.
 func (r *run) see(each func(l Letter, done func())) error {
-	n, letters, err := r.Chunks.Letters(r.ctx, r.chunk)
-	if err != nil {
-		r.fail(err)
-		return r.Chunks.GiveBack(r.after, r.chunk, r.hold)
-	}
 	var keeper sync.WaitGroup
 	kept, release := context.WithCancel(r.after)
 	keeper.Go(func() { r.keep(kept) })
-	r.all(n, letters, each)
+	err := r.work(each)
 	release()
 	keeper.Wait()
 	switch {
 	case errors.Is(context.Cause(r.ctx), errLost):
 		return nil
-	case r.left > 0:
+	case err != nil || r.left > 0:
 		return r.Chunks.GiveBack(r.after, r.chunk, r.hold)
 	case r.open || !r.chunk.First:
 		return r.Chunks.End(r.after, r.chunk, nil)
@@ -170,13 +166,32 @@ func (r *run) keep(ctx context.Context) {
 	}
 }
 
-// all puts the n letters into the crew's hands, one by one, and waits for them.
-func (r *run) all(n int, letters iter.Seq[Letter], each func(l Letter, done func())) {
+// work waits for the run's turn, puts its letters into the crew's hands, one by one, and waits for them.
+func (r *run) work(each func(l Letter, done func())) error {
+	over, cancel := context.WithTimeout(r.ctx, slice)
+	defer cancel()
+	f := r.flow()
+	release := func() {}
+	if r.chunk.State == campaign.Running && !r.chunk.Paced {
+		select {
+		case f.runs <- struct{}{}:
+			release = func() { <-f.runs }
+		case <-over.Done():
+		}
+	}
+	if over.Err() != nil {
+		release()
+		return errNoTurn
+	}
+	n, letters, err := r.Chunks.Letters(r.ctx, r.chunk)
+	if err != nil {
+		release()
+		r.fail(err)
+		return err
+	}
+
 	var wg sync.WaitGroup
-	hand := r.hand()
-	done := func() { <-hand; wg.Done() }
-	var over atomic.Bool
-	defer time.AfterFunc(slice, func() { over.Store(true) }).Stop()
+	done := func() { <-f.hand; wg.Done() }
 	seen, busy := 0, 0
 	for l := range letters {
 		seen++
@@ -185,13 +200,14 @@ func (r *run) all(n int, letters iter.Seq[Letter], each func(l Letter, done func
 			r.leave(1)
 			continue
 		}
-		if over.Load() || !r.turn(l, hand) {
+		if over.Err() != nil || !r.turn(l, f.hand) {
 			r.leave(n - seen + 1)
 			break
 		}
 		wg.Add(1)
 		each(l, done)
 	}
+	release() // not behind calls that hang
 	wg.Wait()
 	r.settling.Wait()
 	if busy > 0 && busy == n { // it would only find them so again
@@ -200,6 +216,7 @@ func (r *run) all(n int, letters iter.Seq[Letter], each func(l Letter, done func
 		case <-r.ctx.Done():
 		}
 	}
+	return nil
 }
 
 // busyWait is how long a run waits whose recipients are all in other hands.
@@ -229,11 +246,25 @@ func (r *run) turn(l Letter, hand chan struct{}) bool {
 	return true
 }
 
-// hand bounds, over all chunks, how many messages of a flow are in the crew's hands: more would only stand in line for
-// its pace, and keep other accounts' out.
-func (r *run) hand() chan struct{} {
-	hand, _ := r.hands.LoadOrStore(r.chunk.Flow, make(chan struct{}, max(1, r.chunk.Hand)))
-	return hand.(chan struct{})
+// A flow bounds what its runs have under way.
+type flow struct {
+	// hand has a place for each message that is in the crew's hands: more would only stand in line for the flow's pace, and
+	// keep other accounts' out.
+	hand chan struct{}
+	// runs has a place for each run that hands its letters out, unless a pace of its own holds it up: more would read their
+	// recipients long before their turn, and spread a commit's claims over more chunks, each of which it must hold.
+	runs chan struct{}
+}
+
+// runsAtATime lets one run read its recipients while others hand theirs out.
+const runsAtATime = 3
+
+func (r *run) flow() *flow {
+	if f, ok := r.flows.Load(r.chunk.Flow); ok {
+		return f.(*flow)
+	}
+	f, _ := r.flows.LoadOrStore(r.chunk.Flow, &flow{make(chan struct{}, max(1, r.chunk.Hand)), make(chan struct{}, runsAtATime)})
+	return f.(*flow)
 }
 
 func (r *run) leave(n int) {

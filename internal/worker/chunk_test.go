@@ -315,39 +315,6 @@ func TestChunksStop(t *testing.T) {
 	})
 }
 
-func TestFewMessagesOfAFlowAreInHand(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var now, most atomic.Int32
-		h, s, _ := chunkOf(40, decide(func(context.Context, *pipeline.Attempt) (outcome.Outcome, error) {
-			n := now.Add(1)
-			for old := most.Load(); n > old && !most.CompareAndSwap(old, n); old = most.Load() {
-			}
-			time.Sleep(50 * time.Millisecond)
-			now.Add(-1)
-			return sent, nil
-		}))
-		var wg sync.WaitGroup
-		for range 2 { // two chunks of one flow
-			wg.Go(func() { h.all(t, s) })
-		}
-		wg.Wait()
-		if most.Load() != 4 {
-			t.Errorf("at most %d were in hand, want 4", most.Load())
-		}
-	})
-}
-
-// all sends the shelf's letters under a run of their own, without its end.
-func (h *Handler) all(t *testing.T, s *shelf) {
-	r := &run{Handler: h, chunk: s.chunk, tally: map[string]int{}, after: context.WithoutCancel(t.Context())}
-	r.ctx, r.halt = context.WithCancelCause(t.Context())
-	letters := make([]Letter, 20)
-	for i, m := range parcelOf(len(letters)).Messages {
-		letters[i].Message = m
-	}
-	(*run).all(r, len(letters), slices.Values(letters), r.send)
-}
-
 func TestACampaignThatFailsStops(t *testing.T) {
 	refused := outcome.Outcome{Status: outcome.Failed, Reason: outcome.RefusedRequest, ErrCode: 47003}
 	h, s, b := chunkOf(500, always(refused))

@@ -61,7 +61,7 @@ type Handler struct {
 	Crew *Crew // works on messages that are not urgent; nil: any number at once
 
 	inHand sync.WaitGroup // also counts parcels that asynq has given up on
-	hands  sync.Map       // by flow: chan struct{}
+	flows  sync.Map       // *flow, by their names
 	runs   sync.Map       // *run: the chunks under way
 	watch  watch
 }
