@@ -78,18 +78,17 @@ func claimOf(c postgres.Claim) pipeline.Claim {
 }
 
 // Settle writes the outcome under the attempt's claim, or as a verdict where it has none.
-func (l ledger) Settle(ctx context.Context, a *pipeline.Attempt, o outcome.Outcome) error {
+func (l ledger) Settle(ctx context.Context, a *pipeline.Attempt, o outcome.Outcome) (took bool, err error) {
 	effects := postgres.Effects{Fallback: a.Effects.Fallback, Doubt: a.Effects.Doubt, Alone: a.Effects.Alone, Note: a.Effects.Note}
 	if a.Effects.Suppress {
 		effects.Suppress = &postgres.Suppression{OpenID: a.Message.To, TemplateID: a.Effects.TemplateID, ErrCode: o.ErrCode}
 	}
-	var err error
 	if c, held := a.Claimed(); held {
-		_, err = l.committer.Settle(ctx, a.Message, c.Held.(postgres.Claim), o, effects)
+		took, err = l.committer.Settle(ctx, a.Message, c.Held.(postgres.Claim), o, effects)
 	} else if run, ok := a.Run.(*chunkRun); ok {
-		_, err = l.committer.VerdictOnRecipient(ctx, a.Message, run.Chunk, o, effects)
+		took, err = l.committer.VerdictOnRecipient(ctx, a.Message, run.Chunk, o, effects)
 	} else {
-		_, err = l.committer.Verdict(ctx, a.Message, a.Parcel, o, effects)
+		took, err = l.committer.Verdict(ctx, a.Message, a.Parcel, o, effects)
 	}
 	if err == nil && a.Effects.Suppress {
 		l.refused.add(a.Message.Account, a.Message.To)
@@ -99,13 +98,13 @@ func (l ledger) Settle(ctx context.Context, a *pipeline.Attempt, o outcome.Outco
 			err = fmt.Errorf("refund mass caps: %w", err)
 		}
 	}
-	return err
+	return took, err
 }
 
 // SettleLater does so for a message that simply went out; then is called once, when that is written.
-func (l ledger) SettleLater(ctx context.Context, a *pipeline.Attempt, o outcome.Outcome, then func(error)) {
+func (l ledger) SettleLater(ctx context.Context, a *pipeline.Attempt, o outcome.Outcome, then func(took bool, err error)) {
 	c, _ := a.Claimed()
-	l.committer.SettleLater(ctx, a.Message, c.Held.(postgres.Claim), o, postgres.Effects{}, func(_ bool, err error) { then(err) })
+	l.committer.SettleLater(ctx, a.Message, c.Held.(postgres.Claim), o, postgres.Effects{}, then)
 }
 
 // ParcelDone says that every message of the parcel is terminal or parked.

@@ -93,6 +93,19 @@ func TestChunksClaimedAhead(t *testing.T) {
 		}
 		s.want(t, "given back", nil)
 	})
+	t.Run("an outcome that somebody else has written is not counted", func(t *testing.T) {
+		for _, p := range []inParts{
+			{send: says(sent)},
+			{send: says(outcome.Outcome{Status: outcome.Failed, Reason: outcome.RefusedRecipient})}, // which is waited for
+		} {
+			h, s, b := ahead(3, p)
+			b.lost[s.letters[1].ID] = true
+			if err := s.run(t.Context(), h); err != nil {
+				t.Fatal(err)
+			}
+			s.want(t, "ended", nil)
+		}
+	})
 	t.Run("claims that are refused are another run's", func(t *testing.T) {
 		h, s, b := ahead(2, inParts{send: func(a *pipeline.Attempt, err error) (outcome.Outcome, error) {
 			a.Fate = pipeline.ClaimRefused

@@ -273,6 +273,13 @@ func (r *run) leave(n int) {
 	r.left += n
 }
 
+// leaveOpen says that some message is somebody else's: the ledger counts when all have ended.
+func (r *run) leaveOpen() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.open = true
+}
+
 // count counts an outcome that was written.
 func (r *run) count(o outcome.Outcome) {
 	key := string(o.Status)

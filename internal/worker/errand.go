@@ -112,9 +112,7 @@ func (e *errand) decided(o outcome.Outcome, err error) {
 		e.leave(1)
 		e.fail(err)
 	case e.attempt.Fate == pipeline.ClaimRefused: // another run's
-		e.mu.Lock()
-		e.open = true
-		e.mu.Unlock()
+		e.leaveOpen()
 	case o.Status == outcome.Parked && !claimed: // and so would all behind it be
 		e.wait(o)
 	default:
@@ -138,18 +136,19 @@ func (e *errand) settle(o outcome.Outcome) {
 	e.Ledger.SettleLater(e.after, a, o, e.settled)
 }
 
-// settled is told that the outcome was written, or why not. It ends the errand, perhaps before those who asked for it have
+// settled is told whether the outcome was written, or why it could not be. It ends the errand, perhaps before those who asked for it have
 // returned: nobody reads anything of an errand after SettleLater.
-func (e *errand) settled(err error) {
+func (e *errand) settled(took bool, err error) {
 	fault.At(fault.Settled, string(e.attempt.Message.Kind))
-	e.written(err)
+	e.written(took, err)
 	r := e.run
 	errands.Put(e)
 	r.settling.Done()
 }
 
-// written counts an outcome that was written, or halts the run where it could not be.
-func (e *errand) written(err error) {
+// written counts an outcome that was written, or halts the run where it could not be. What took no effect is somebody
+// else's to end, and to count.
+func (e *errand) written(took bool, err error) {
 	o := e.outcome
 	if err != nil {
 		e.leave(1)
@@ -159,7 +158,11 @@ func (e *errand) written(err error) {
 	if e.Observe != nil {
 		e.Observe(&e.attempt, o, time.Since(e.start))
 	}
-	e.count(o)
+	if took {
+		e.count(o)
+	} else {
+		e.leaveOpen()
+	}
 	if reason := e.watch.note(e.chunk.Campaign, e.chunk.StopAt, o); reason != "" {
 		if err := e.Chunks.Stop(e.after, e.chunk, reason); err == nil {
 			e.haltAll()

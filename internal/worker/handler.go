@@ -30,12 +30,12 @@ type Pipeline interface {
 // Ledger writes what was decided.
 type Ledger interface {
 	// Settle writes the outcome of the attempt: under its claim if it holds one, else as a verdict that only
-	// writes over an accepted message. What it does not change is somebody else's.
-	Settle(ctx context.Context, a *pipeline.Attempt, o outcome.Outcome) error
+	// writes over an accepted message. What it does not change (took is false) is somebody else's.
+	Settle(ctx context.Context, a *pipeline.Attempt, o outcome.Outcome) (took bool, err error)
 	// ClaimLater asks for the claim of a recipient of a run ([pipeline.Attempt.Run]), and SettleLater is Settle for a message
 	// that simply went out. Neither waits: then is called once, with the answer, and must not block.
 	ClaimLater(ctx context.Context, a *pipeline.Attempt, then func(pipeline.Claim, error))
-	SettleLater(ctx context.Context, a *pipeline.Attempt, o outcome.Outcome, then func(error))
+	SettleLater(ctx context.Context, a *pipeline.Attempt, o outcome.Outcome, then func(took bool, err error))
 	// ParcelDone says that every message of the parcel is terminal or parked.
 	ParcelDone(ctx context.Context, parcel message.ID)
 	// Reject records a task that cannot become a row.
@@ -171,7 +171,7 @@ func (h *Handler) one(ctx context.Context, parcel *message.Parcel, m *message.Me
 		return h.cut(err)
 	}
 	if a.Fate != pipeline.ClaimRefused {
-		if err := h.settle(context.WithoutCancel(ctx), a, o); err != nil {
+		if _, err := h.settle(context.WithoutCancel(ctx), a, o); err != nil {
 			return fmt.Errorf("settle %s: %w", m.ID, err)
 		}
 	}
@@ -182,15 +182,15 @@ func (h *Handler) one(ctx context.Context, parcel *message.Parcel, m *message.Me
 }
 
 // settle writes the outcome, before the parcel may be acknowledged.
-func (h *Handler) settle(ctx context.Context, a *pipeline.Attempt, o outcome.Outcome) error {
+func (h *Handler) settle(ctx context.Context, a *pipeline.Attempt, o outcome.Outcome) (took bool, err error) {
 	a.Settling = clock.Now()
 	if !fault.Has(fault.SettleFirst) {
-		time.AfterFunc(fault.Lag, func() { _ = h.Ledger.Settle(ctx, a, o) })
-		return nil
+		time.AfterFunc(fault.Lag, func() { _, _ = h.Ledger.Settle(ctx, a, o) })
+		return true, nil
 	}
-	err := h.Ledger.Settle(ctx, a, o)
+	took, err = h.Ledger.Settle(ctx, a, o)
 	fault.At(fault.Settled, string(a.Message.Kind))
-	return err
+	return took, err
 }
 
 func (h *Handler) decide(ctx context.Context, a *pipeline.Attempt) (outcome.Outcome, error) {

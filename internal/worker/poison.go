@@ -25,7 +25,7 @@ func (h *Handler) separate(ctx context.Context, parcel *message.Parcel) error {
 	}
 	for _, m := range parcel.Messages {
 		a := &pipeline.Attempt{Message: m, Parcel: parcel.ID, Now: clock.Now(), Effects: effects}
-		if err := h.Ledger.Settle(context.WithoutCancel(ctx), a, o); err != nil {
+		if _, err := h.Ledger.Settle(context.WithoutCancel(ctx), a, o); err != nil {
 			return fmt.Errorf("separate %s: %w", m.ID, err)
 		}
 		if h.Observe != nil {

@@ -70,26 +70,30 @@ type book struct {
 	done     []message.ID
 	rejected []string
 	fails    map[message.ID]error // settles that cannot be written
+	lost     map[message.ID]bool  // messages that somebody else has decided about
 	away     error                // of Reject
 
 	claimed   []message.ID // ahead of a sender
 	unclaimed error        // of ClaimLater
 }
 
-func (b *book) Settle(ctx context.Context, a *pipeline.Attempt, o outcome.Outcome) error {
+func (b *book) Settle(ctx context.Context, a *pipeline.Attempt, o outcome.Outcome) (took bool, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if ctx.Err() != nil {
-		return fmt.Errorf("settled under a context that is over: %w", ctx.Err())
+		return false, fmt.Errorf("settled under a context that is over: %w", ctx.Err())
 	}
 	if err := b.fails[a.Message.ID]; err != nil {
-		return err
+		return false, err
+	}
+	if b.lost[a.Message.ID] {
+		return false, nil
 	}
 	if before, ok := b.settled[a.Message.ID]; ok {
-		return fmt.Errorf("%s was settled before, %v", a.Message.ID, before)
+		return false, fmt.Errorf("%s was settled before, %v", a.Message.ID, before)
 	}
 	b.settled[a.Message.ID] = o
-	return nil
+	return true, nil
 }
 
 func (b *book) ClaimLater(_ context.Context, a *pipeline.Attempt, then func(pipeline.Claim, error)) {
@@ -99,7 +103,7 @@ func (b *book) ClaimLater(_ context.Context, a *pipeline.Attempt, then func(pipe
 	go then(pipeline.Claim{Number: 1}, b.unclaimed)
 }
 
-func (b *book) SettleLater(ctx context.Context, a *pipeline.Attempt, o outcome.Outcome, then func(error)) {
+func (b *book) SettleLater(ctx context.Context, a *pipeline.Attempt, o outcome.Outcome, then func(took bool, err error)) {
 	go func() { then(b.Settle(ctx, a, o)) }()
 }
 
@@ -127,7 +131,7 @@ func (accounts) Account(name string) (*pipeline.Account, pipeline.WeChat, bool) 
 }
 
 func setup(p Pipeline) (*Handler, *book) {
-	b := &book{settled: map[message.ID]outcome.Outcome{}, fails: map[message.ID]error{}}
+	b := &book{settled: map[message.ID]outcome.Outcome{}, fails: map[message.ID]error{}, lost: map[message.ID]bool{}}
 	return &Handler{
 		Pipeline: p, Ledger: b, Accounts: accounts{}, Retention: 24 * time.Hour, Drain: make(chan struct{}),
 	}, b
