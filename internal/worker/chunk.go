@@ -72,6 +72,8 @@ const (
 	keepEvery = time.Second
 	// slice is how long a run takes new messages in hand: at a slow pace campaigns take turns in the servers' slots.
 	slice = 10 * time.Second
+	// turnWait is longer, so that whoever is next outlives those before.
+	turnWait = slice + 2*time.Second
 	// patience is how long a message waits for its turn: it is in hand because its turn is near. Its chunk has nobody
 	// behind it whom that holds up.
 	patience = 10 * time.Second
@@ -128,12 +130,7 @@ type run struct {
 
 // see goes through the chunk's letters and ends the run. A letter that each has done with is done.
 func (r *run) see(each func(l Letter, done func())) error {
-	var keeper sync.WaitGroup
-	kept, release := context.WithCancel(r.after)
-	keeper.Go(func() { r.keep(kept) })
-	err := r.work(each)
-	release()
-	keeper.Wait()
+	err := r.kept(func() error { return r.work(each) })
 	switch {
 	case errors.Is(context.Cause(r.ctx), errLost):
 		return nil
@@ -143,6 +140,16 @@ func (r *run) see(each func(l Letter, done func())) error {
 		return r.Chunks.End(r.after, r.chunk, nil)
 	}
 	return r.Chunks.End(r.after, r.chunk, r.tally)
+}
+
+// kept keeps the run while it does its work.
+func (r *run) kept(work func() error) error {
+	var keeper sync.WaitGroup
+	defer keeper.Wait()
+	ctx, release := context.WithCancel(r.after)
+	defer release()
+	keeper.Go(func() { r.keep(ctx) })
+	return work()
 }
 
 // keep keeps the run, and halts it where the campaign does not run any more.
@@ -168,24 +175,16 @@ func (r *run) keep(ctx context.Context) {
 
 // work waits for the run's turn, puts its letters into the crew's hands, one by one, and waits for them.
 func (r *run) work(each func(l Letter, done func())) error {
+	f := r.flow()
+	release, err := r.begin(f)
+	if err != nil {
+		return err
+	}
+	defer release()
 	over, cancel := context.WithTimeout(r.ctx, slice)
 	defer cancel()
-	f := r.flow()
-	release := func() {}
-	if r.chunk.State == campaign.Running && !r.chunk.Paced {
-		select {
-		case f.runs <- struct{}{}:
-			release = func() { <-f.runs }
-		case <-over.Done():
-		}
-	}
-	if over.Err() != nil {
-		release()
-		return errNoTurn
-	}
 	n, letters, err := r.Chunks.Letters(r.ctx, r.chunk)
 	if err != nil {
-		release()
 		r.fail(err)
 		return err
 	}
@@ -217,6 +216,26 @@ func (r *run) work(each func(l Letter, done func())) error {
 		}
 	}
 	return nil
+}
+
+// begin waits for the run's turn to hand its letters out, if it needs one; release ends it, once.
+func (r *run) begin(f *flow) (release func(), err error) {
+	if r.chunk.State != campaign.Running || r.chunk.Paced {
+		return func() {}, nil
+	}
+	wait, cancel := context.WithTimeout(r.ctx, turnWait)
+	defer cancel()
+	select {
+	case f.runs <- struct{}{}:
+		release = sync.OnceFunc(func() { <-f.runs })
+	case <-wait.Done():
+		return nil, errNoTurn
+	}
+	if r.ctx.Err() != nil { // both were so
+		release()
+		return nil, errNoTurn
+	}
+	return release, nil
 }
 
 // busyWait is how long a run waits whose recipients are all in other hands.
@@ -256,7 +275,7 @@ type flow struct {
 	runs chan struct{}
 }
 
-// runsAtATime lets one run read its recipients while others hand theirs out.
+// runsAtATime lets some runs read their recipients while another hands its own out.
 const runsAtATime = 3
 
 func (r *run) flow() *flow {

@@ -26,12 +26,14 @@ import (
 type shelf struct {
 	chunk   *Chunk
 	letters []Letter
+	fresh   int   // not 0: as many letters of its own for each run
 	trouble error // of Letters
 	pace    func(ctx context.Context) error
 
 	mu    sync.Mutex
 	state campaign.State // as Keep tells it
 	taken int
+	kept  int
 	ended []string
 	tally map[string]int
 	hold  Hold
@@ -47,6 +49,9 @@ func (s *shelf) Take(_ context.Context, firing, no int32) (*Chunk, error) {
 }
 
 func (s *shelf) Letters(context.Context, *Chunk) (int, iter.Seq[Letter], error) {
+	if s.fresh > 0 {
+		return s.fresh, slices.Values(lettersOf(s.fresh)), s.trouble
+	}
 	return len(s.letters), slices.Values(s.letters), s.trouble
 }
 
@@ -60,6 +65,7 @@ func (s *shelf) Pace(ctx context.Context, _ *Chunk) error {
 func (s *shelf) Keep(context.Context, *Chunk) (campaign.State, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.kept++
 	return s.state, nil
 }
 
@@ -92,11 +98,17 @@ func chunkOf(n int, p Pipeline) (*Handler, *shelf, *book) {
 	s := &shelf{state: campaign.Running, chunk: &Chunk{
 		Campaign: message.NewID(time.Now()), Kind: message.Subscribe, State: campaign.Running, First: true, Flow: "shop subscribe", Hand: 4, StopAt: 0.3,
 	}}
-	for _, m := range parcelOf(n).Messages {
-		s.letters = append(s.letters, Letter{Message: m})
-	}
+	s.letters = lettersOf(n)
 	h.Chunks = s
 	return h, s, b
+}
+
+func lettersOf(n int) []Letter {
+	list := make([]Letter, n)
+	for i, m := range parcelOf(n).Messages {
+		list[i].Message = m
+	}
+	return list
 }
 
 func (s *shelf) run(ctx context.Context, h *Handler) error {

@@ -136,7 +136,7 @@ func (e *errand) settle(o outcome.Outcome) {
 	e.Ledger.SettleLater(e.after, a, o, e.settled)
 }
 
-// settled is told whether the outcome was written, or why it could not be. It ends the errand, perhaps before those who asked for it have
+// settled is told whether the outcome took effect, or why it could not be written. It ends the errand, perhaps before those who asked for it have
 // returned: nobody reads anything of an errand after SettleLater.
 func (e *errand) settled(took bool, err error) {
 	fault.At(fault.Settled, string(e.attempt.Message.Kind))
