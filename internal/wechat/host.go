@@ -240,7 +240,7 @@ func (n *conn) exchange(c Call) (reply Reply, again bool, err error) {
 
 const (
 	maxAnswerBytes = MaxAnswer + 64<<10 // with its head
-	keptBytes      = 64 << 10           // for requests, by an idle connection
+	keptBytes      = 64 << 10           // for requests, by an idle connection, or in a buffer for the next body
 )
 
 var errTooLong = errors.New("answer exceeds 1 MiB")

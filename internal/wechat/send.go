@@ -49,9 +49,12 @@ var spliced = sync.Pool{New: func() any { return new([]byte) }}
 
 func (c *Client) sendTo(ctx context.Context, path string, tok Token, to message.OpenID, idName, id string, body []byte) Result {
 	b := spliced.Get().(*[]byte)
-	defer spliced.Put(b)
 	*b = splice((*b)[:0], body, to, idName, id)
-	return c.send(ctx, Call{Path: path, Token: tok.Value, Body: *b})
+	r := c.send(ctx, Call{Path: path, Token: tok.Value, Body: *b})
+	if cap(*b) <= keptBytes { // a mass send's may be of megabytes
+		spliced.Put(b)
+	}
+	return r
 }
 
 // splice appends body to b, which is empty, with touser and a client id, where they are not empty, before the fields of the

@@ -136,8 +136,8 @@ func (e *errand) settle(o outcome.Outcome) {
 	e.Ledger.SettleLater(e.after, a, o, e.settled)
 }
 
-// settled is told whether the outcome took effect, or why it could not be written. It ends the errand, perhaps before those who asked for it have
-// returned: nobody reads anything of an errand after SettleLater.
+// settled is told whether the outcome took effect, or why it could not be written. It ends the errand, perhaps before those
+// who asked for it have returned: nobody reads anything of an errand after SettleLater.
 func (e *errand) settled(took bool, err error) {
 	fault.At(fault.Settled, string(e.attempt.Message.Kind))
 	e.written(took, err)
