@@ -35,7 +35,8 @@ func (b *bucket) call(p *pool, r request) {
 		b.refuse(p, func(*waiter) error { return err })
 		return
 	}
-	p.lease.acked, p.lease.renewed, p.lease.ends = r.spent, sent, sent.Add(g.midnight)
+	p.lease.acked, p.lease.heard = r.spent, g.now
+	p.lease.renewed, p.lease.ends = sent, sent.Add(g.midnight)
 	p.midnight, p.freed = now.Add(g.midnight), time.Time{}
 	if g.freed > 0 {
 		p.freed = now.Add(g.freed)

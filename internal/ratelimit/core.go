@@ -12,7 +12,7 @@ type request struct {
 	seq   int64 // grows with every request of a day
 	spent int64 // tokens spent this day, in all
 	acked int64 // the spent that was answered last
-	age   int64 // µs since that left
+	heard int64 // µs, by Redis' clock: when that was answered
 	held  int64 // tokens neither spent nor given back, free among them
 	// what it wants
 	want    int64 // slots; 0 is a report only
@@ -38,6 +38,7 @@ type grant struct {
 	leased   int64 // tokens that holders hold: they may come back
 	midnight time.Duration
 	freed    time.Duration // until what is withheld may be leased; 0: nothing is
+	now      int64         // µs, by Redis' clock: the instant of the decision
 }
 
 // count is what WeChat tells of a day.
@@ -97,7 +98,7 @@ func (c *core) lease(now, day int64, r request) (grant, error) {
 
 	l.lapse(now)
 	counted := c.careful > 0
-	h := l.report(r, counted, counted && now-r.age > c.since)
+	h := l.report(r, counted, counted && r.heard > c.since)
 	h.tokens, h.n, h.slots = 0, 0, slots{start: now}
 	if r.want > 0 {
 		pods := l.pods(h)
@@ -157,6 +158,7 @@ func (c *core) answer(now int64, l *ledger, h *holding, r request) grant {
 		leased:   l.leased,
 		midnight: micros(microsToMidnight(now)),
 		freed:    micros(freed),
+		now:      now,
 	}
 }
 

@@ -67,7 +67,7 @@ func TestLuaAgreesWithTheModel(t *testing.T) {
 					perDay: limits.PerDay, margin: ppm(limits.Margin), reserve: ppm(limits.UrgentDay),
 					open: open.Nanoseconds(), reserved: reserved.Nanoseconds(),
 					rebuilt: rapid.IntRange(0, 9).Draw(t, "rebuilt") > 0,
-					age:     rapid.Int64Range(0, 40_000_000).Draw(t, "age"),
+					heard:   now - rapid.Int64Range(0, 40_000_000).Draw(t, "heard"),
 				}
 				p.last = &r
 				g, err := both("lease", p, p.day, r)

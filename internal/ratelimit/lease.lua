@@ -7,10 +7,10 @@
 -- ARGV  1 now (start.lua)  2 day  3 holder  4 seq  5 spent  6 acked  7 held
 --       8 want  9 free  10 bare  11 max wait  12 urgent (1 or 0)
 --       13 per day  14 margin, ppm  15 reserve, ppm  16 open interval  17 reserved interval (0: no such line)
---       18 rebuilt (1 or 0)  19 µs since the report left that acked is of
+--       18 rebuilt (1 or 0)  19 when acked was answered, by the now of that answer
 -- Times are microseconds, intervals nanoseconds.
 -- Returns {'day', today} | {'unknown'} | {'old'}
---       | {'ok', tokens, n, start - now, interval, left, leased, midnight - now, what is withheld comes free - now (0: nothing is)}
+--       | {'ok', tokens, n, start - now, interval, left, leased, midnight - now, what is withheld comes free - now (0: nothing is), now}
 local BURST, CREDIT, LEASE, FAR_AHEAD, MINUTE = 250000, 50000, 30000000, 5000000, 60000000
 local BLOCK, TTL = 200, 259200 -- three days: yesterday's ledger outlives every pod that may still report to it
 
@@ -62,7 +62,7 @@ local function left()
 end
 local function answer(r)
   return {'ok', r.tokens, r.n, r.start - now, r.interval, left(), leased, (today + 1) * 86400000000 - (now + 28800000000),
-    withheld > 0 and pace[7] + LEASE - now or 0}
+    withheld > 0 and pace[7] + LEASE - now or 0, now}
 end
 
 local r = record(holder)
@@ -82,7 +82,7 @@ end
 -- Where this holder stands.
 local first = not r -- of the day
 local counted = pace[8] > 0
-local astray = counted and now - tonumber(ARGV[19]) > pace[7]
+local astray = counted and tonumber(ARGV[19]) > pace[7]
 r = r or {spent = astray and 0 or acked, leased = 0, lapsed = 0}
 if counted and not astray then r.spent = math.max(r.spent, acked) end
 used = used + spent - r.spent - r.lapsed

@@ -46,6 +46,7 @@ type lease struct {
 	day          int64
 	seq          int64
 	spent, acked int64
+	heard        int64     // when acked was answered, by Redis' clock: ours does not tell how long a report is on its way
 	free         int64     // tokens for the next to take
 	inHand       int64     // taken, and neither spent nor given back yet
 	renewed      time.Time // when the last answered report left
@@ -178,12 +179,8 @@ func (p *pool) report(now time.Time, giveBack bool) request {
 		l.free = 0
 	}
 	l.seq++
-	age := int64(0)
-	if l.spent > 0 {
-		age = now.Sub(l.renewed).Microseconds()
-	}
 	return request{
 		holder: p.holder, urgent: p.urgent,
-		seq: l.seq, spent: l.spent, acked: l.acked, held: l.free + l.inHand, free: l.free, age: age,
+		seq: l.seq, spent: l.spent, acked: l.acked, heard: l.heard, held: l.free + l.inHand, free: l.free,
 	}
 }

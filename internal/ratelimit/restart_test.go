@@ -49,8 +49,15 @@ func goneBy(w *wire, calls int) {
 func TestRedisSetBackOverrunsNoDay(t *testing.T) {
 	const senders = 16 // of a pod
 	for _, c := range []struct {
-		quota, cut int // the calls of the day, and those before the cut
-	}{{480, 100}, {480, 460}, {5000, 1500}, {20, 12}} {
+		quota, cut int           // the calls of the day, and those before the cut
+		way        time.Duration // to Redis and back for a while: clients dial again and again
+	}{
+		{480, 100, time.Millisecond},
+		{480, 460, time.Millisecond},
+		{5000, 1500, time.Millisecond},
+		{20, 12, time.Millisecond},
+		{480, 300, 400 * time.Millisecond},
+	} {
 		synctest.Test(t, func(t *testing.T) {
 			m := &memory{latency: time.Millisecond}
 			var w wire
@@ -67,7 +74,11 @@ func TestRedisSetBackOverrunsNoDay(t *testing.T) {
 			old := m.remember()
 			begin(1)
 			goneBy(&w, c.cut)
+			m.slowDown(c.way)
+			time.Sleep(c.way / 4)
 			m.setBack(old)
+			time.Sleep(2 * c.way)
+			m.slowDown(time.Millisecond)
 			wg.Wait()
 			// What was under way as WeChat counted is counted twice until it is asked again.
 			if n := len(w.calls); n > c.quota || n < c.quota-3*senders {
@@ -186,19 +197,19 @@ func TestWhatAnotherMasterAnsweredIsBooked(t *testing.T) {
 	for _, c := range []struct {
 		claim string
 		known bool          // has the new master heard of the pod
-		age   time.Duration // of its last answer; the rebuild was a second ago
+		heard time.Duration // its last answer, since the rebuild
 		used  int64
 	}{
-		{"answered before the rebuild", true, 2 * time.Second, 100 + 10},
+		{"answered before the rebuild", true, -time.Second, 100 + 10},
 		{"answered by another master since", true, time.Second / 2, 100 + 40},
-		{"never heard of, answered before", false, 2 * time.Second, 100 + 10},
+		{"never heard of, answered before", false, -time.Second, 100 + 10},
 		{"never heard of, answered by another since", false, time.Second / 2, 100 + 80},
 	} {
 		var m core
 		m.known = true
-		report := func(at, seq, spent, acked int64, age time.Duration) {
+		report := func(at, seq, spent, acked int64, heard time.Duration) {
 			_, err := m.lease(at, dayOf(at), request{
-				holder: "pod", seq: seq, spent: spent, acked: acked, age: age.Microseconds(), perDay: 1000, open: open.Nanoseconds(),
+				holder: "pod", seq: seq, spent: spent, acked: acked, heard: now + heard.Microseconds(), perDay: 1000, open: open.Nanoseconds(),
 			})
 			if err != nil {
 				t.Fatal(err)
@@ -211,7 +222,7 @@ func TestWhatAnotherMasterAnsweredIsBooked(t *testing.T) {
 		if err := m.sync(now, dayOf(now), count{limit: 1000, used: 100, rebuilt: true}); err != nil {
 			t.Fatal(err)
 		}
-		report(now+1e6, 2, 80, 70, c.age)
+		report(now+1e6, 2, 80, 70, c.heard)
 		if u, _ := m.usage(now+1e6, dayOf(now)); u.used != c.used {
 			t.Errorf("%s: used %d, want %d", c.claim, u.used, c.used)
 		}

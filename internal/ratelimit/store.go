@@ -73,17 +73,17 @@ func (s *redisStore) now() string {
 
 func (s *redisStore) lease(ctx context.Context, k Key, day int64, r request) (grant, error) {
 	answer, err := s.run(ctx, leaseScript, keys(k, day), s.now(), day, r.holder, r.seq, r.spent, r.acked, r.held,
-		r.want, r.free, r.bare, r.maxWait, r.urgent, r.perDay, r.margin, r.reserve, r.open, r.reserved, r.rebuilt, r.age)
+		r.want, r.free, r.bare, r.maxWait, r.urgent, r.perDay, r.margin, r.reserve, r.open, r.reserved, r.rebuilt, r.heard)
 	if err != nil {
 		return grant{}, err
 	}
-	if len(answer) != 8 {
+	if len(answer) != 9 {
 		return grant{}, fmt.Errorf("lease script answered %d numbers", len(answer))
 	}
 	return grant{
 		tokens: answer[0], n: answer[1], start: micros(answer[2]), interval: time.Duration(answer[3]),
 		left: answer[4], leased: answer[5], midnight: micros(answer[6]),
-		freed: micros(answer[7]),
+		freed: micros(answer[7]), now: answer[8],
 	}, nil
 }
 
