@@ -112,7 +112,7 @@ func (e evidence) check() *findings {
 				sent++
 			}
 			if r.Status == outcome.Unknown && !e.explains(r) {
-				f.add("d", "%s is unknown without a fault between %s and %s", r, r.Claimed.Format(clock), r.Finished.Format(clock))
+				f.add("d", "%s of worker %s is unknown without a fault between %s and %s", r, r.Worker, r.Claimed.Format(clock), r.Finished.Format(clock))
 			}
 		}
 		if sent > accepts[n] {
@@ -154,11 +154,13 @@ func heldByDay(r row) bool {
 }
 
 // explains says whether a fault struck between a message's first claim and its end. One that struck a worker explains
-// what that worker had in hand, and no other's; where an earlier claim is in doubt, that may have been its worker.
+// what that worker had in hand, and no other's; where an earlier claim is in doubt, that may have been its worker. A claim
+// that a worker had asked for may be granted after its death.
 func (e evidence) explains(r row) bool {
 	return slices.ContainsFunc(e.faults, func(f strike) bool {
 		others := f.Worker != "" && r.Worker != "" && f.Worker != r.Worker && !r.Doubt
-		return !others && !f.From.After(r.Finished) && (f.To.IsZero() || !f.To.Before(r.Claimed))
+		over := !f.To.IsZero() && f.To.Before(r.Claimed) && (!f.Deadly || f.Worker != r.Worker)
+		return !others && !over && !f.From.After(r.Finished)
 	})
 }
 

@@ -22,6 +22,8 @@ func TestCheckFindsWhatIsWrong(t *testing.T) {
 	doubted := at(outcome.Unknown)
 	doubted.Doubt = true
 	accept := wechattest.Accept{Body: `{"text":{"content":"您好 #1#"}}`}
+	dead := struck("kill-1")
+	dead[0].From, dead[0].To, dead[0].Deadly = noon.Add(-2*time.Second), noon.Add(-time.Second), true
 	killed := []strike{{What: "kill -9", From: noon.Add(time.Second), To: noon.Add(time.Second)}}
 	for _, c := range []struct {
 		name    string
@@ -36,6 +38,7 @@ func TestCheckFindsWhatIsWrong(t *testing.T) {
 		{"unknown under a kill, and accepted", []row{at(outcome.Unknown)}, []wechattest.Accept{accept}, killed, ""},
 		{"unknown under its worker's kill", []row{at(outcome.Unknown)}, nil, struck("kill-1"), ""},
 		{"unknown under another worker's kill", []row{at(outcome.Unknown)}, nil, struck("kill-2"), "(d)"},
+		{"unknown, claimed after its worker's death", []row{at(outcome.Unknown)}, nil, dead, ""},
 		{"in doubt before, and unknown under another worker's kill", []row{doubted}, nil, struck("kill-2"), ""},
 		{"dead, and accepted", []row{at(outcome.Dead)}, []wechattest.Accept{accept}, killed, ""},
 		{"not in the ledger", nil, nil, nil, "(a)"},

@@ -271,7 +271,7 @@ func (c *crew) upgraded() {
 
 // replace kills a worker and starts another in its place.
 func (c *crew) replace(w *worker) error {
-	mended := c.rig.broke("kill -9", w.name)
+	mended := c.rig.killed("kill -9", w.name)
 	w.kill()
 	mended()
 	c.mu.Lock()

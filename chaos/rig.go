@@ -77,14 +77,25 @@ type strike struct {
 	What     string
 	From, To time.Time // To is zero while it lasts
 	Worker   string    // that was killed or stopped
+	Deadly   bool      // the worker has ended by it
 }
 
 // broke notes a fault that begins now and returns what ends it.
 func (r *rig) broke(what, worker string) (mended func()) {
+	return r.strikes(strike{What: what, Worker: worker})
+}
+
+// killed is broke for what a worker does not survive.
+func (r *rig) killed(what, worker string) (mended func()) {
+	return r.strikes(strike{What: what, Worker: worker, Deadly: true})
+}
+
+func (r *rig) strikes(s strike) (mended func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	i := len(r.faults)
-	r.faults = append(r.faults, strike{What: what, From: time.Now(), Worker: worker})
+	s.From = time.Now()
+	r.faults = append(r.faults, s)
 	return func() {
 		r.mu.Lock()
 		defer r.mu.Unlock()

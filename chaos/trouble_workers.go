@@ -88,7 +88,7 @@ func (r *rig) dieOnce(ctx context.Context, within time.Duration) error {
 	_, at, _ := strings.Cut(strings.Join(r.crew.env, " "), "=")
 	at, _, _ = strings.Cut(at, ":")
 	at, _, _ = strings.Cut(at, "/")
-	mended := r.broke("death at "+at, w.name)
+	mended := r.killed("death at "+at, w.name)
 	defer mended()
 	select {
 	case <-w.ended:

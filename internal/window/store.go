@@ -39,11 +39,14 @@ var (
 	releaseSource string
 	//go:embed raise.lua
 	raiseSource string
+	//go:embed restore.lua
+	restoreSource string
 
 	reserveScript = redis.NewScript(reserveSource)
 	confirmScript = redis.NewScript(confirmSource)
 	releaseScript = redis.NewScript(releaseSource)
 	raiseScript   = redis.NewScript(raiseSource)
+	restoreScript = redis.NewScript(restoreSource)
 )
 
 // The fields of a record that are no trigger's name. An answer's field is its id, 16 bytes, which no name has.
@@ -84,11 +87,9 @@ type Note struct {
 func (l *Ledger) Heard(ctx context.Context, notes []Note, now time.Time) error {
 	_, err := l.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for _, n := range notes {
-			field := string(n.Trigger)
-			if n.Trigger == "" {
-				field = fieldUnsubscribed
-			} else if n.Trigger.place() < 0 {
-				return fmt.Errorf("trigger %q: want one of %v", n.Trigger, Triggers())
+			field, err := n.field()
+			if err != nil {
+				return err
 			}
 			// The source, not its digest: a pipeline cannot ask whether Redis knows it.
 			raiseScript.Eval(ctx, p, []string{key(n.AppID, n.OpenID)}, field, dated(n.At, now), l.lives(n.AppID))
@@ -99,6 +100,16 @@ func (l *Ledger) Heard(ctx context.Context, notes []Note, now time.Time) error {
 		return fmt.Errorf("note %d events: %w", len(notes), err)
 	}
 	return nil
+}
+
+func (n Note) field() (string, error) {
+	switch {
+	case n.Trigger == "":
+		return fieldUnsubscribed, nil
+	case n.Trigger.place() < 0:
+		return "", fmt.Errorf("trigger %q: want one of %v", n.Trigger, Triggers())
+	}
+	return string(n.Trigger), nil
 }
 
 // dated is when an event counts as of, in seconds: at most a little after now.

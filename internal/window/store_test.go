@@ -215,6 +215,30 @@ func TestACarefulLedgerTakesNothingFromARecordThatMayHaveLostSomething(t *testin
 	}
 }
 
+// Two processes read what is kept elsewhere. The later one finds a message that was claimed meanwhile, and whose slot Redis has
+// forgotten: the slot has gone to another.
+func TestARecordIsMadeAgainOnce(t *testing.T) {
+	t.Parallel()
+	b := setup(t, defaults)
+	careful := b.Careful()
+	claimed, other := message.NewID(at(5)), message.NewID(at(6))
+	v, err := careful.Reserve(b.ctx, app, user, claimed, at(6))
+	must(t, err)
+	heard := []Note{{app, user, Message, at(0)}}
+	var answers []Answer
+	for i := range int64(4) {
+		answers = append(answers, Answer{message.NewID(at(i)), at(i)})
+	}
+	must(t, careful.Restore(b.ctx, app, user, v.Lost, heard, answers, at(6)))
+	if got, err := careful.Spend(b.ctx, app, user, other, at(6)); err != nil || got.State != Open {
+		t.Fatalf("the fifth answer: %+v, %v", got, err)
+	}
+	must(t, careful.Restore(b.ctx, app, user, v.Lost, heard, append(answers, Answer{claimed, at(5)}), at(7)))
+	if got, err := careful.Spend(b.ctx, app, user, claimed, at(7)); err != nil || got.State != Used {
+		t.Errorf("the sixth: got %+v, %v, want used", got, err)
+	}
+}
+
 func TestLastSlotGoesToOne(t *testing.T) {
 	t.Parallel()
 	b := setup(t, defaults)

@@ -2,7 +2,6 @@ package window
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -25,19 +24,20 @@ type Answer struct {
 }
 
 // Restore makes the user's record again from what is kept elsewhere, as of the start of Redis that [Verdict].Lost told. What
-// is in the ledger already stays.
+// is in the ledger already stays. What is kept elsewhere must be read after Lost was told, and counts only if no other reading was there first.
 func (l *Ledger) Restore(ctx context.Context, app message.AppID, openid message.OpenID, lost string, heard []Note, answers []Answer, now time.Time) error {
-	var err error
-	if len(heard) > 0 {
-		err = l.Heard(ctx, heard, now)
+	args := []any{lost, l.lives(app), len(heard)}
+	for _, n := range heard {
+		field, err := n.field()
+		if err != nil {
+			return fmt.Errorf("restore window: %w", err)
+		}
+		args = append(args, field, dated(n.At, now))
 	}
 	for _, a := range answers {
-		err = errors.Join(err, l.Confirm(ctx, app, openid, a.ID, a.At))
+		args = append(args, a.ID[:], a.At.Unix())
 	}
-	if err != nil {
-		return err
-	}
-	if err := l.rdb.Set(ctx, restoredKey(app, openid), lost, time.Duration(l.lives(app))*time.Second).Err(); err != nil {
+	if err := restoreScript.Run(ctx, l.rdb, []string{key(app, openid), restoredKey(app, openid)}, args...).Err(); err != nil {
 		return fmt.Errorf("restore window: %w", err)
 	}
 	return nil
