@@ -24,7 +24,9 @@ type bucket struct {
 	urgent *pool         // for urgent alone
 	open   *pool         // for all
 	closed time.Time     // nothing goes out before: WeChat said 45011
-	timer  *time.Timer
+	// when WeChat is asked again, because this pod has rebuilt the key; zero: not
+	recountAt time.Time
+	timer     *time.Timer
 }
 
 type waiter struct {

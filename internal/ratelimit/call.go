@@ -14,6 +14,7 @@ const (
 	rebuildWait     = 3 * time.Second // for another pod that rebuilds
 	rebuildPoll     = 50 * time.Millisecond
 	rebuildErrStand = time.Second
+	recountAhead    = time.Second
 	tries           = 4 // a new day and an unknown key may both come up in one call
 )
 
@@ -143,7 +144,30 @@ func (b *bucket) rebuild(day int64) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUnknown, err)
 	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.recountAt = time.Now().Add(leaseFor - recountAhead)
 	return nil
+}
+
+// recount asks WeChat once more before what was withheld comes free: by then pods have reported what they spent while it
+// counted, which stands in its count too.
+func (b *bucket) recount(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, rebuildTimeout)
+	defer cancel()
+	if limit, used, err := b.q.rebuild(ctx, b.key); err == nil {
+		_ = b.q.Sync(ctx, b.key, limit, used) // what fails here stays as it is until the next Sync
+	}
+}
+
+func (b *bucket) recountDue(now time.Time) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.recountAt.IsZero() || now.Before(b.recountAt) {
+		return false
+	}
+	b.recountAt = time.Time{}
+	return true
 }
 
 func (b *bucket) awaitRebuild(ctx context.Context, day int64) error {

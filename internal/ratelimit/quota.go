@@ -34,7 +34,8 @@ type Option func(*Quota)
 // WithRebuild has f asked what WeChat counts (openapi/quota/get) before a key of which Redis knows nothing
 // opens: at the very first start, and after each start of Redis, which may have lost what it was told last. One pod
 // asks, the others wait; while f fails, Take fails. For 30 s, a lease's time, up to a tenth of the day's limit and 16
-// is then withheld, for the tokens that pods may hold from before. Without it such a key goes on with what Redis has.
+// is then withheld, for the tokens that pods may hold from before; at its end f is asked again, because what was under
+// way at first may have been counted twice. Without it such a key goes on with what Redis has.
 func WithRebuild(f func(ctx context.Context, k Key) (limit, used int64, err error)) Option {
 	return func(q *Quota) { q.rebuild = f }
 }
@@ -88,13 +89,18 @@ func (q *Quota) Take(ctx context.Context, k Key, lane message.Lane, maxWait time
 func (q *Quota) Run(ctx context.Context) error {
 	tick := time.NewTicker(keepEvery)
 	defer tick.Stop()
+	var recounts sync.WaitGroup
 	for {
 		select {
 		case <-tick.C:
 			for _, b := range q.all() {
 				b.keep(time.Now())
+				if b.recountDue(time.Now()) {
+					recounts.Go(func() { b.recount(ctx) })
+				}
 			}
 		case <-ctx.Done():
+			recounts.Wait()
 			var errs []error
 			for _, b := range q.all() {
 				errs = append(errs, b.flush())
