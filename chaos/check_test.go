@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -24,6 +25,8 @@ func TestCheckFindsWhatIsWrong(t *testing.T) {
 	accept := wechattest.Accept{Body: `{"text":{"content":"您好 #1#"}}`}
 	dead := struck("kill-1")
 	dead[0].From, dead[0].To, dead[0].Deadly = noon.Add(-2*time.Second), noon.Add(-time.Second), true
+	stood := slices.Clone(dead)
+	stood[0].Deadly = false
 	killed := []strike{{What: "kill -9", From: noon.Add(time.Second), To: noon.Add(time.Second)}}
 	for _, c := range []struct {
 		name    string
@@ -39,6 +42,7 @@ func TestCheckFindsWhatIsWrong(t *testing.T) {
 		{"unknown under its worker's kill", []row{at(outcome.Unknown)}, nil, struck("kill-1"), ""},
 		{"unknown under another worker's kill", []row{at(outcome.Unknown)}, nil, struck("kill-2"), "(d)"},
 		{"unknown, claimed after its worker's death", []row{at(outcome.Unknown)}, nil, dead, ""},
+		{"unknown, claimed after its worker stood still", []row{at(outcome.Unknown)}, nil, stood, "(d)"},
 		{"in doubt before, and unknown under another worker's kill", []row{doubted}, nil, struck("kill-2"), ""},
 		{"dead, and accepted", []row{at(outcome.Dead)}, []wechattest.Accept{accept}, killed, ""},
 		{"not in the ledger", nil, nil, nil, "(a)"},

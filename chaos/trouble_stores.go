@@ -180,7 +180,7 @@ func cameBack(ctx context.Context, r *rig) []string {
 func spentDay(ctx context.Context, r *rig) (found []string) {
 	calls := r.sim.Account(appID).Calls(wechattest.PathTemplate)
 	r.figure("templates accepted", calls.Accepted)
-	if allowed := r.plan.templatesPerDay(); calls.Accepted < allowed*95/100 { // the margin is a hundredth
+	if allowed := r.plan.templatesPerDay(); calls.Accepted < allowed*95/100 { // the margin is a hundredth, and the last tokens may lie with two workers
 		found = append(found, fmt.Sprintf("(e) %d template messages were accepted; the day allowed %d", calls.Accepted, allowed))
 	}
 	var used int

@@ -140,11 +140,15 @@ func (g *gates) confirm(ctx context.Context, a *account, k ratelimit.Key, e *wec
 	if e.Code == wechat.CodeNoMassQuota { // not counted in calls: quota/get knows nothing of it
 		return midnight, outcome.Quota
 	}
+	mark, unmarked := g.quota.Mark(ctx, k)
+	g.note(unmarked)
 	t, err := g.tokens.Token(ctx, k.App)
 	if err == nil {
 		var answer wechat.Quota
 		if answer, err = a.client.QuotaGet(ctx, t, k.API); err == nil {
-			g.note(g.quota.Sync(ctx, k, g.accounts.dayLimit(k, answer), answer.Used))
+			if unmarked == nil {
+				g.note(g.quota.Sync(ctx, k, mark, g.accounts.dayLimit(k, answer), answer.Used))
+			}
 			if answer.Remain <= 0 {
 				return midnight, outcome.Quota
 			}

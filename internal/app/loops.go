@@ -93,14 +93,22 @@ func (w *pod) syncQuotas(ctx context.Context, now time.Time, synced map[ratelimi
 		if now.Sub(synced[k]) < syncEvery && float64(usage.Used) < syncFrom*float64(usage.Limit) {
 			continue
 		}
-		limit, used, err := w.usedToday(ctx, k)
-		if err == nil {
-			err = w.quota.Sync(ctx, k, limit, used)
-		}
-		if err != nil {
+		if err := w.syncQuota(ctx, k); err != nil {
 			w.log.Warn("compare quota with WeChat's", "account", a.Name, "api", k.API, "error", err)
 			continue
 		}
 		synced[k] = now
 	}
+}
+
+func (w *pod) syncQuota(ctx context.Context, k ratelimit.Key) error {
+	mark, err := w.quota.Mark(ctx, k)
+	if err != nil {
+		return err
+	}
+	limit, used, err := w.usedToday(ctx, k)
+	if err != nil {
+		return err
+	}
+	return w.quota.Sync(ctx, k, mark, limit, used)
 }

@@ -24,9 +24,14 @@ type bucket struct {
 	urgent *pool         // for urgent alone
 	open   *pool         // for all
 	closed time.Time     // nothing goes out before: WeChat said 45011
-	// when WeChat is asked again, because this pod has rebuilt the key; zero: not
-	recountAt time.Time
-	timer     *time.Timer
+	timer  *time.Timer
+	again  recount // after this pod has rebuilt the key; zero: none is to come
+}
+
+// A recount asks WeChat for its count of a day once more.
+type recount struct {
+	day       int64
+	at, until time.Time
 }
 
 type waiter struct {

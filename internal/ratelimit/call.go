@@ -14,7 +14,9 @@ const (
 	rebuildWait     = 3 * time.Second // for another pod that rebuilds
 	rebuildPoll     = 50 * time.Millisecond
 	rebuildErrStand = time.Second
-	recountAhead    = time.Second
+	recountAfter    = leaseFor - 5*time.Second // a rebuild: what is withheld comes free 5 s later
+	recountEvery    = 2 * time.Second          // where it fails
+	recountUntil    = 2 * leaseFor
 	tries           = 4 // a new day and an unknown key may both come up in one call
 )
 
@@ -144,30 +146,52 @@ func (b *bucket) rebuild(day int64) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUnknown, err)
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.recountAt = time.Now().Add(leaseFor - recountAhead)
+	if used > 0 {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		now := time.Now()
+		b.again = recount{day: day, at: now.Add(recountAfter), until: now.Add(recountUntil)}
+	}
 	return nil
 }
 
-// recount asks WeChat once more before what was withheld comes free: by then pods have reported what they spent while it
-// counted, which stands in its count too.
-func (b *bucket) recount(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, rebuildTimeout)
-	defer cancel()
-	if limit, used, err := b.q.rebuild(ctx, b.key); err == nil {
-		_ = b.q.Sync(ctx, b.key, limit, used) // what fails here stays as it is until the next Sync
+// due takes the recount whose time has come.
+func (b *bucket) due(now time.Time) (r recount, ok bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.again.at.IsZero() || now.Before(b.again.at) {
+		return r, false
+	}
+	r, b.again = b.again, recount{}
+	return r, true
+}
+
+// recount asks WeChat once more, before what is withheld comes free: what pods had spent and not reported when it counted
+// for the rebuild stood in its count, and was booked again when they reported it. Where that fails it is tried again for a
+// while; then it is left to the next Sync.
+func (b *bucket) recount(ctx context.Context, r recount) {
+	err := b.count(ctx, r.day)
+	r.at = time.Now().Add(recountEvery)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err != nil && r.at.Before(r.until) && b.again.at.IsZero() {
+		b.again = r
 	}
 }
 
-func (b *bucket) recountDue(now time.Time) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.recountAt.IsZero() || now.Before(b.recountAt) {
-		return false
+// count takes WeChat's count of the day, if it is still that.
+func (b *bucket) count(ctx context.Context, day int64) error {
+	ctx, cancel := context.WithTimeout(ctx, rebuildTimeout)
+	defer cancel()
+	m, err := b.q.Mark(ctx, b.key)
+	if err != nil || m.day != day {
+		return err
 	}
-	b.recountAt = time.Time{}
-	return true
+	limit, used, err := b.q.rebuild(ctx, b.key)
+	if err != nil {
+		return err
+	}
+	return b.q.Sync(ctx, b.key, m, limit, used)
 }
 
 func (b *bucket) awaitRebuild(ctx context.Context, day int64) error {
@@ -219,13 +243,13 @@ func (b *bucket) flush() error {
 		p.asking = true
 		r := p.report(time.Now(), true)
 		b.mu.Unlock()
-		_, _, err := b.lease(p, &r, nil)
+		g, _, err := b.lease(p, &r, nil)
 		b.mu.Lock()
 		p.asking = false
 		b.idle.Broadcast()
 		switch {
 		case err == nil:
-			p.lease.acked = r.spent
+			p.lease.acked, p.lease.heard = r.spent, g.now
 		case errors.Is(err, errUnknown):
 			err = nil // whoever takes the next token asks WeChat, which has counted ours
 		}

@@ -45,7 +45,8 @@ type grant struct {
 type count struct {
 	limit   int64 // 0: not told
 	used    int64
-	rebuilt bool // it was asked for because the key was not known
+	mark    int64 // what was ours when it was asked
+	rebuilt bool  // it was asked because the key was not known
 }
 
 var (
@@ -162,7 +163,18 @@ func (c *core) answer(now int64, l *ledger, h *holding, r request) grant {
 	}
 }
 
-// sync is sync.lua.
+// mark is sync.lua before WeChat is asked.
+func (c *core) mark(now, day int64) (int64, error) {
+	if today := dayOf(now); day != today {
+		return 0, otherDay(today)
+	}
+	if !c.known {
+		return 0, errUnknown
+	}
+	return c.ledger(day).mark(), nil
+}
+
+// sync is sync.lua after it.
 func (c *core) sync(now, day int64, w count) error {
 	if today := dayOf(now); day != today {
 		return otherDay(today)
@@ -176,7 +188,7 @@ func (c *core) sync(now, day int64, w count) error {
 		c.ledger(day).rebuild(w.used)
 		c.known, c.since, c.careful = true, now, w.used
 	default:
-		c.ledger(day).sync(w.used)
+		c.ledger(day).sync(w.used, w.mark)
 	}
 	if w.limit > 0 {
 		c.limit = w.limit

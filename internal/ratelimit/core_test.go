@@ -103,11 +103,18 @@ func TestLuaAgreesWithTheModel(t *testing.T) {
 			"sync": func(t *rapid.T) {
 				told := count{
 					limit: rapid.Int64Range(0, 2000).Draw(t, "limit"), used: rapid.Int64Range(0, 500).Draw(t, "used"),
-					rebuilt: rapid.Bool().Draw(t, "rebuilt"),
+					rebuilt: rapid.Bool().Draw(t, "rebuilt"), mark: rapid.Int64Range(0, 500).Draw(t, "mark"),
 				}
 				got, want := lua.sync(ctx, template, dayOf(now), told), model.sync(now, dayOf(now), told)
 				if !errors.Is(got, want) {
 					t.Fatalf("sync %+v: lua %v, model %v", told, got, want)
+				}
+			},
+			"mark": func(t *rapid.T) {
+				got, gotErr := lua.mark(ctx, template, dayOf(now))
+				want, wantErr := model.mark(now, dayOf(now))
+				if got != want || !errors.Is(gotErr, wantErr) {
+					t.Fatalf("mark: lua %d, %v, model %d, %v", got, gotErr, want, wantErr)
 				}
 			},
 			"restart": func(t *rapid.T) {
@@ -219,16 +226,19 @@ func TestSyncWhileTokensAreOut(t *testing.T) {
 		claim       string
 		leased      int64
 		used        int64 // by WeChat's count
+		since       int64 // of ours, reported since the mark
 		other, ours int64
 	}{
-		{"what the dead held stays in doubt while others' tokens are out", 40, 130, 20, 100},
-		{"what others use shows beyond all that is out", 40, 170, 30, 100},
-		{"WeChat's count is exact when nothing is out", 0, 112, 12, 100},
-		{"calls that are spent and not reported are not taken for others'", 40, 150, 12, 100},
-		{"a count that was cleared clears what others used", 40, 0, 0, 100},
+		{"what the dead held stays in doubt while others' tokens are out", 40, 130, 0, 20, 100},
+		{"what others use shows beyond all that is out", 40, 170, 0, 30, 100},
+		{"WeChat's count is exact when nothing is out", 0, 112, 0, 12, 100},
+		{"calls that are spent and not reported are not taken for others'", 40, 150, 0, 12, 100},
+		{"calls that were reported while WeChat was asked make others' no less", 0, 112, 60, 12, 160},
+		{"a count that was cleared clears what others used", 40, 0, 0, 0, 160},
 	} {
-		l.leased = step.leased
-		l.sync(step.used)
+		mark := l.mark()
+		l.leased, l.used = step.leased, l.used+step.since
+		l.sync(step.used, mark)
 		if l.other != step.other || l.used != step.ours {
 			t.Errorf("%s: others used %d and we %d, want %d and %d", step.claim, l.other, l.used, step.other, step.ours)
 		}

@@ -88,15 +88,20 @@ func (l *ledger) grant(want, left, pods int64) int64 {
 // and all that is leased may still be spent.
 func (l *ledger) rebuild(used int64) { l.other = max(l.other, used-l.used) }
 
-// sync takes WeChat's own count, in which stands some of what holders hold: spent, and not reported yet. What
-// others use is thus known within what is leased; of that range it takes what is nearest to what was believed
-// before, when tokens of the dead counted as spent.
-func (l *ledger) sync(used int64) {
+// mark says what is ours for certain, before WeChat is asked: what the dead held may be spent or not, and is left to its count.
+func (l *ledger) mark() int64 {
 	for _, h := range l.holders {
 		l.used -= h.lapsed
 		l.other += h.lapsed
 		h.lapsed = 0
 	}
-	most := used - l.used
-	l.other = max(0, min(max(l.other, most-l.leased), most))
+	return l.used
+}
+
+// sync takes WeChat's own count. In it stands what was ours at the mark, and some of what was reported since and of what
+// holders hold, spent and not reported yet. What others use is thus known within that; of the range it takes what is
+// nearest to what was believed before, when tokens of the dead counted as spent.
+func (l *ledger) sync(used, mark int64) {
+	ours := l.mark()
+	l.other = max(0, min(max(l.other, used-ours-l.leased), used-min(mark, ours)))
 }

@@ -65,6 +65,11 @@ func (m *memory) lease(_ context.Context, _ Key, day int64, r request) (g grant,
 	return g, err
 }
 
+func (m *memory) mark(_ context.Context, _ Key, day int64) (ours int64, err error) {
+	err = m.do(func(now int64) error { ours, err = m.core.mark(now, day); return err })
+	return ours, err
+}
+
 func (m *memory) sync(_ context.Context, _ Key, day int64, c count) error {
 	return m.do(func(now int64) error { return m.core.sync(now, day, c) })
 }

@@ -46,7 +46,7 @@ type lease struct {
 	day          int64
 	seq          int64
 	spent, acked int64
-	heard        int64     // when acked was answered, by Redis' clock: ours does not tell how long a report is on its way
+	heard        int64     // when acked was answered, by Redis' clock: by ours nobody knows how long a report was on its way
 	free         int64     // tokens for the next to take
 	inHand       int64     // taken, and neither spent nor given back yet
 	renewed      time.Time // when the last answered report left

@@ -95,8 +95,8 @@ func (q *Quota) Run(ctx context.Context) error {
 		case <-tick.C:
 			for _, b := range q.all() {
 				b.keep(time.Now())
-				if b.recountDue(time.Now()) {
-					recounts.Go(func() { b.recount(ctx) })
+				if r, ok := b.due(time.Now()); ok {
+					recounts.Go(func() { b.recount(ctx, r) })
 				}
 			}
 		case <-ctx.Done():
@@ -135,20 +135,43 @@ func (q *Quota) Slow(ctx context.Context, k Key) error {
 	return nil
 }
 
-// Sync takes WeChat's own figures of the day (openapi/quota/get). What they hold beyond ours, others use of the
-// account, and it counts; a pod's calls of the last moments, of which it has not reported yet, are not taken for
-// others'. Tokens of pods that died are taken for unspent as far as WeChat's count allows. A positive limit is the day's limit, lower or higher than the configured one.
-func (q *Quota) Sync(ctx context.Context, k Key, limit, used int64) error {
-	err := onDay(func(day int64) error {
-		err := q.store.sync(ctx, k, day, count{limit: limit, used: used})
-		switch {
-		case !errors.Is(err, errUnknown):
-			return err
-		case q.rebuild != nil:
+// A Mark is how a key stood before WeChat was asked what it counts. See [Quota.Sync].
+type Mark struct {
+	day, ours int64
+}
+
+// Mark is to be called before WeChat is asked: pods go on calling meanwhile.
+func (q *Quota) Mark(ctx context.Context, k Key) (Mark, error) {
+	var m Mark
+	err := onDay(func(day int64) (err error) {
+		m.day = day
+		m.ours, err = q.store.mark(ctx, k, day)
+		return err
+	})
+	if err != nil && !errors.Is(err, errUnknown) {
+		return Mark{}, fmt.Errorf("mark quota of %s: %w", k, err)
+	}
+	return m, nil
+}
+
+// Sync takes WeChat's own figures of the day (openapi/quota/get), asked after m. What they hold beyond ours, others use
+// of the account, and it counts; a pod's calls of the last moments, of which it has not reported yet, are not taken for
+// others', and what was reported since m makes nobody's less. Tokens of pods that died are taken for unspent as far as
+// WeChat's count allows. A positive limit is the day's limit, lower or higher than the configured one. Where the day has
+// turned since m, the figures may be those of either day, and nothing is taken.
+func (q *Quota) Sync(ctx context.Context, k Key, m Mark, limit, used int64) error {
+	c := count{limit: limit, used: used, mark: m.ours}
+	err := q.store.sync(ctx, k, m.day, c)
+	if errors.Is(err, errUnknown) {
+		if q.rebuild != nil {
 			return nil // whoever takes the next token asks WeChat anew
 		}
-		return q.store.sync(ctx, k, day, count{limit: limit, used: used, rebuilt: true})
-	})
+		c.rebuilt = true
+		err = q.store.sync(ctx, k, m.day, c)
+	}
+	if _, turned := errors.AsType[otherDay](err); turned {
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("sync quota of %s: %w", k, err)
 	}

@@ -36,6 +36,18 @@ func mustTake(t *testing.T, q *Quota, lane message.Lane, wait time.Duration) *To
 	return tok
 }
 
+// counted asks WeChat, which says so.
+func counted(t *testing.T, q *Quota, limit, used int64) {
+	t.Helper()
+	m, err := q.Mark(t.Context(), template)
+	if err == nil {
+		err = q.Sync(t.Context(), template, m, limit, used)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 func usage(t *testing.T, q *Quota) Usage {
 	t.Helper()
 	u, err := q.Usage(t.Context(), template)
@@ -154,9 +166,7 @@ func TestDay(t *testing.T) {
 			if u := usage(t, q); u.Leased != 0 || u.Used != held.Used+held.Leased+1 {
 				t.Errorf("got %+v after %+v", u, held)
 			}
-			if err := q.Sync(t.Context(), template, 0, 9); err != nil {
-				t.Fatal(err)
-			}
+			counted(t, q, 0, 9)
 			if u := usage(t, q); u.Used != 9 {
 				t.Errorf("used %d after Sync, want WeChat's 9", u.Used)
 			}
@@ -172,9 +182,7 @@ func TestDay(t *testing.T) {
 			}
 			time.Sleep(31 * time.Second)
 			mustTake(t, q, message.Bulk, time.Second).Spent()
-			if err := q.Sync(t.Context(), template, 0, 8); err != nil {
-				t.Fatal(err)
-			}
+			counted(t, q, 0, 8)
 			n := 9
 			for ; ; n++ {
 				tok, err := q.Take(t.Context(), template, message.Bulk, time.Second)
@@ -201,18 +209,14 @@ func TestDay(t *testing.T) {
 				{200, 0, 200, 1, 199},
 				{200, 300, 200, 300, 0},
 			} {
-				if err := q.Sync(t.Context(), template, c.limit, c.used); err != nil {
-					t.Fatal(err)
-				}
+				counted(t, q, c.limit, c.used)
 				if u := usage(t, q); u.Limit != c.wantLimit || u.Used != c.wantUsed || u.Left != c.wantLeft {
 					t.Errorf("Sync(%d, %d) gives %+v", c.limit, c.used, u)
 				}
 			}
 			_, err := q.Take(t.Context(), template, message.Bulk, time.Second)
 			refused(t, err, outcome.Quota)
-			if err := q.Sync(t.Context(), template, 200, 100); err != nil {
-				t.Fatal(err)
-			}
+			counted(t, q, 200, 100)
 			mustTake(t, q, message.Bulk, time.Second).Spent()
 		})
 	bubble(t, "limits that nobody set allow nothing", Limits{}, func(t *testing.T, q *Quota, _ *memory) {

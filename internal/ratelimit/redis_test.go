@@ -162,9 +162,7 @@ func TestEveryKeyExpiresAndAnAccountsKeysShareASlot(t *testing.T) {
 	rdb := connect(t)
 	q := New(rdb, "pod", fixed(Limits{PerDay: 10, PerSecond: 10}))
 	mustTake(t, q, message.Urgent, time.Second).Spent()
-	if err := q.Sync(t.Context(), template, 10, 1); err != nil {
-		t.Fatal(err)
-	}
+	counted(t, q, 10, 1)
 	if err := q.Slow(t.Context(), Key{App: template.App, API: "/another"}); err != nil {
 		t.Fatal(err)
 	}

@@ -13,12 +13,14 @@ import (
 	"github.com/hongyan-dispatch/hongyan/outcome"
 )
 
-// weChatsCount rebuilds by what arrived.
-func weChatsCount(w *wire, quota int) Option {
+// weChatsCount rebuilds by what arrived; the answer takes so long.
+func weChatsCount(w *wire, quota int, takes time.Duration) Option {
 	return WithRebuild(func(context.Context, Key) (limit, used int64, err error) {
 		w.mu.Lock()
-		defer w.mu.Unlock()
-		return int64(quota), int64(len(w.calls)), nil
+		used = int64(len(w.calls))
+		w.mu.Unlock()
+		time.Sleep(takes)
+		return int64(quota), used, nil
 	})
 }
 
@@ -51,19 +53,21 @@ func TestRedisSetBackUsesADayToItsEndAndNoFurther(t *testing.T) {
 	for _, c := range []struct {
 		quota, cut int           // the calls of the day, and those before the cut
 		way        time.Duration // to Redis and back for a while: clients dial again and again
+		left       int           // at most, of the day
 	}{
-		{480, 100, time.Millisecond},
-		{480, 460, time.Millisecond},
-		{5000, 1500, time.Millisecond},
-		{20, 12, time.Millisecond},
-		{480, 300, 400 * time.Millisecond},
+		{480, 100, time.Millisecond, 0},
+		{480, 460, time.Millisecond, 0},
+		{5000, 1500, time.Millisecond, 0},
+		{20, 12, time.Millisecond, 0},
+		{480, 300, 400 * time.Millisecond, 0},
+		{12_000, 100, time.Millisecond, 100}, // it is counted again while calls are made
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			m := &memory{latency: time.Millisecond}
 			var w wire
 			var wg sync.WaitGroup
 			begin := func(n int) {
-				for _, q := range pods(t, m, n, Limits{PerDay: 1, PerSecond: 200}, weChatsCount(&w, c.quota)) {
+				for _, q := range pods(t, m, n, Limits{PerDay: 1, PerSecond: 200}, weChatsCount(&w, c.quota, 300*time.Millisecond)) {
 					for range senders {
 						wg.Go(func() { useUp(t, q, &w, func() time.Duration { return rand.N(30 * time.Millisecond) }) })
 					}
@@ -80,9 +84,47 @@ func TestRedisSetBackUsesADayToItsEndAndNoFurther(t *testing.T) {
 			time.Sleep(2 * c.way)
 			m.slowDown(time.Millisecond)
 			wg.Wait()
-			if n := len(w.calls); n != c.quota {
+			if n := len(w.calls); n > c.quota || n < c.quota-c.left {
 				t.Errorf("set back after %d: %d calls of %d", c.cut, n, c.quota)
 			}
+		})
+	}
+}
+
+func TestARebuildIsCountedAgain(t *testing.T) {
+	for _, c := range []struct {
+		claim string
+		at    time.Duration // the restart, before midnight
+		fails time.Duration // to count again, since the restart
+		used  int64         // after a minute: WeChat counts one more each time
+	}{
+		{"before what is withheld comes free", time.Hour, 0, 802},
+		{"again and again where it fails", time.Hour, 40 * time.Second, 802},
+		{"but not for ever", time.Hour, 2 * time.Minute, 801},
+		{"for the same day, not the next", recountAfter + 350*time.Millisecond, 0, 0},
+		{"nor the next for the day before", recountAfter + 50*time.Millisecond, 0, 0},
+	} {
+		t.Run(c.claim, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				time.Sleep(16*time.Hour - c.at)
+				restarted := time.Now()
+				m := &memory{latency: time.Millisecond}
+				used := int64(800)
+				counts := WithRebuild(func(context.Context, Key) (int64, int64, error) {
+					if since := time.Since(restarted); since > time.Second && since < c.fails {
+						return 0, 0, errors.New("45009")
+					}
+					used++
+					time.Sleep(200 * time.Millisecond)
+					return 1000, used, nil
+				})
+				q := pods(t, m, 1, Limits{PerDay: 1, PerSecond: 100}, counts)[0]
+				mustTake(t, q, message.Bulk, time.Second).Return(t.Context())
+				time.Sleep(time.Until(restarted.Add(3 * time.Minute)))
+				if u := usage(t, q); u.Used != c.used {
+					t.Errorf("used %d, want %d", u.Used, c.used)
+				}
+			})
 		})
 	}
 }
@@ -94,7 +136,7 @@ func TestARestartThatLosesNothingOverrunsNoDay(t *testing.T) {
 		m := &memory{latency: time.Millisecond}
 		var w wire
 		var wg sync.WaitGroup
-		for i, q := range pods(t, m, 3, Limits{PerDay: quota, PerSecond: 1000}, weChatsCount(&w, quota)) {
+		for i, q := range pods(t, m, 3, Limits{PerDay: quota, PerSecond: 1000}, weChatsCount(&w, quota, 0)) {
 			takes := 30 * time.Millisecond
 			if i < 2 {
 				takes = 4 * time.Second
@@ -186,6 +228,36 @@ func TestAPodOutlivesARestart(t *testing.T) {
 			time.Sleep(keepEvery + 10*time.Millisecond) // it was reported just now
 			mustTake(t, q, message.Bulk, time.Second).Spent()
 		})
+	})
+}
+
+// A pod goes on with the old master for a while, after the new one has asked WeChat.
+func TestAPodTellsWhenItWasAnswered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		limits := Limits{PerDay: 1000, PerSecond: 100}
+		m := &memory{latency: time.Millisecond}
+		q := pods(t, m, 1, limits)[0]
+		calls := func(n int) {
+			for range n {
+				mustTake(t, q, message.Bulk, time.Second).Spent()
+			}
+			time.Sleep(time.Second)
+		}
+		calls(3)
+		promoted := &memory{core: m.remember()}
+		promoted.core.known = false
+		now := time.Now().UnixMicro()
+		if err := promoted.core.sync(now, dayOf(now), count{limit: 1000, used: 3, rebuilt: true}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		calls(4) // by the old one
+		m.setBack(promoted.core)
+		m.core.known = true
+		calls(5)
+		if u := usage(t, q); u.Used != 3+4+5 {
+			t.Errorf("used %d, want all 12", u.Used)
+		}
 	})
 }
 

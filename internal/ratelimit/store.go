@@ -14,6 +14,7 @@ import (
 // store is where all pods' books lie: Redis; in tests also a core in memory.
 type store interface {
 	lease(ctx context.Context, k Key, day int64, r request) (grant, error)
+	mark(ctx context.Context, k Key, day int64) (ours int64, err error)
 	sync(ctx context.Context, k Key, day int64, c count) error
 	slow(ctx context.Context, k Key) (time.Duration, error)
 	usage(ctx context.Context, k Key, day int64) (book, error)
@@ -87,8 +88,19 @@ func (s *redisStore) lease(ctx context.Context, k Key, day int64, r request) (gr
 	}, nil
 }
 
+func (s *redisStore) mark(ctx context.Context, k Key, day int64) (int64, error) {
+	answer, err := s.run(ctx, syncScript, keys(k, day), s.now(), day)
+	if err == nil && len(answer) != 1 {
+		err = fmt.Errorf("sync script answered %d numbers", len(answer))
+	}
+	if err != nil {
+		return 0, err
+	}
+	return answer[0], nil
+}
+
 func (s *redisStore) sync(ctx context.Context, k Key, day int64, c count) error {
-	_, err := s.run(ctx, syncScript, keys(k, day), s.now(), day, c.limit, c.used, c.rebuilt)
+	_, err := s.run(ctx, syncScript, keys(k, day), s.now(), day, c.limit, c.used, c.rebuilt, c.mark)
 	return err
 }
 

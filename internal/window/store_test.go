@@ -233,9 +233,15 @@ func TestARecordIsMadeAgainOnce(t *testing.T) {
 	if got, err := careful.Spend(b.ctx, app, user, other, at(6)); err != nil || got.State != Open {
 		t.Fatalf("the fifth answer: %+v, %v", got, err)
 	}
-	must(t, careful.Restore(b.ctx, app, user, v.Lost, heard, append(answers, Answer{claimed, at(5)}), at(7)))
+	later := append(answers, Answer{claimed, at(5)})
+	must(t, careful.Restore(b.ctx, app, user, v.Lost, heard, later, at(7)))
+	must(t, careful.Restore(b.ctx, app, user, "beef", heard, later, at(7))) // for a start that is over
 	if got, err := careful.Spend(b.ctx, app, user, claimed, at(7)); err != nil || got.State != Used {
 		t.Errorf("the sixth: got %+v, %v, want used", got, err)
+	}
+	must(t, careful.Restore(b.ctx, app, user, v.Lost, []Note{{app, user, Scan, at(7)}}, nil, at(7)))
+	if got, err := careful.Spend(b.ctx, app, user, claimed, at(7)); err != nil || got.State != Open {
+		t.Errorf("after the user did something that only the later reading knows: %+v, %v, want open", got, err)
 	}
 }
 

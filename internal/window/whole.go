@@ -23,8 +23,9 @@ type Answer struct {
 	At time.Time
 }
 
-// Restore makes the user's record again from what is kept elsewhere, as of the start of Redis that [Verdict].Lost told. What
-// is in the ledger already stays. What is kept elsewhere must be read after Lost was told, and counts only if no other reading was there first.
+// Restore makes the user's record again from what is kept elsewhere, as of the start of Redis that [Verdict].Lost told.
+// It must be read after Lost was told. Of several readings the answers of the first count; what the user did counts from
+// any, and what is in the ledger already stays.
 func (l *Ledger) Restore(ctx context.Context, app message.AppID, openid message.OpenID, lost string, heard []Note, answers []Answer, now time.Time) error {
 	args := []any{lost, l.lives(app), len(heard)}
 	for _, n := range heard {
