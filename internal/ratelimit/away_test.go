@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -50,10 +51,10 @@ func TestRedisAway(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			time.Sleep(16*time.Hour - time.Minute) // a minute before midnight
 			m := &memory{latency: time.Millisecond}
-			asked := 0
+			var asked atomic.Int64
 			var fail error
 			rebuild := WithRebuild(func(context.Context, Key) (int64, int64, error) {
-				asked++
+				asked.Add(1)
 				time.Sleep(200 * time.Millisecond)
 				return 1000, 882, fail
 			})
@@ -68,7 +69,8 @@ func TestRedisAway(t *testing.T) {
 			if !errors.Is(err, ErrUnknown) || !errors.Is(err, fail) {
 				t.Errorf("got %v, want unknown, because 45009", err)
 			}
-			fail, asked = nil, 0
+			fail = nil
+			asked.Store(0)
 			time.Sleep(2 * time.Second)
 			var mu sync.Mutex
 			got := 0
@@ -87,15 +89,15 @@ func TestRedisAway(t *testing.T) {
 				}
 			}
 			wg.Wait()
-			if got != 2 || asked != 1 {
-				t.Errorf("%d calls and WeChat asked %d times, want 2 of the 118 that are left, for the others are withheld, and once", got, asked)
+			if got != 2 || asked.Load() != 1 {
+				t.Errorf("%d calls and WeChat asked %d times, want 2 of the 118 that are left, for the others are withheld, and once", got, asked.Load())
 			}
 			time.Sleep(time.Second)
 			// The next day begins at zero: Redis was not lost, there is just no ledger yet.
 			time.Sleep(time.Minute)
 			mustTake(t, all[1], message.Bulk, time.Second).Spent()
-			if asked != 2 {
-				t.Errorf("WeChat was asked %d times, want twice: once more when the others came free", asked)
+			if asked.Load() != 2 {
+				t.Errorf("WeChat was asked %d times, want twice: once more when the others came free", asked.Load())
 			}
 		})
 	})

@@ -68,7 +68,7 @@ type Chunks interface {
 }
 
 const (
-	// keepEvery bounds how long a pause or a cancel goes unseen.
+	// keepEvery bounds how long a pause or a cancel goes unseen: of a worker's runs the first to see it halts all.
 	keepEvery = time.Second
 	// slice is how long a run takes new messages in hand: at a slow pace campaigns take turns in the servers' slots.
 	slice = 10 * time.Second
@@ -168,7 +168,7 @@ func (r *run) keep(ctx context.Context) {
 		case state == "":
 			r.halt(errLost)
 		case state != r.chunk.State:
-			r.halt(errStopped)
+			r.haltAll()
 		}
 	}
 }
@@ -338,10 +338,11 @@ func (r *run) wait(o outcome.Outcome) {
 	r.halt(fmt.Errorf("the account waits: %s", o.Reason))
 }
 
-// haltAll halts all runs of the campaign in this worker; others see within a second that it has stopped.
+// haltAll halts all runs in this worker that found the campaign as this one did: it has changed. Other workers see that
+// within a second.
 func (r *run) haltAll() {
 	r.runs.Range(func(other, _ any) bool {
-		if o := other.(*run); o.chunk.Campaign == r.chunk.Campaign {
+		if o := other.(*run); o.chunk.Campaign == r.chunk.Campaign && o.chunk.State == r.chunk.State {
 			o.halt(errStopped)
 		}
 		return true

@@ -44,6 +44,8 @@ func (s *shelf) Take(_ context.Context, firing, no int32) (*Chunk, error) {
 	if firing != 3 || no != 4 {
 		return nil, nil
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.taken++
 	return s.chunk, nil
 }
@@ -70,11 +72,15 @@ func (s *shelf) Keep(context.Context, *Chunk) (campaign.State, error) {
 }
 
 func (s *shelf) GiveBack(ctx context.Context, _ *Chunk, h Hold) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.ended, s.hold = append(s.ended, "given back"), h
 	return ctx.Err()
 }
 
 func (s *shelf) End(ctx context.Context, _ *Chunk, tally map[string]int) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.ended, s.tally = append(s.ended, "ended"), tally
 	return ctx.Err()
 }
@@ -293,6 +299,24 @@ func TestChunksStop(t *testing.T) {
 			s.want(t, "given back", nil)
 			if took := time.Since(start); took > 2*time.Second || s.hold != (Hold{}) {
 				t.Errorf("after %v, hold %v", took, s.hold)
+			}
+		})
+	})
+	t.Run("together, when the first of them sees the pause", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			start := time.Now()
+			second := make(chan error)
+			halts(t, func(h *Handler, s *shelf, _ chan struct{}) {
+				time.Sleep(keepEvery - 10*time.Millisecond)
+				go func() { second <- s.run(t.Context(), h) }()
+				time.Sleep(5 * time.Millisecond)
+				s.say(campaign.Paused)
+			})
+			if err := <-second; err != nil {
+				t.Fatal(err)
+			}
+			if took := time.Since(start); took > keepEvery {
+				t.Errorf("after %v", took)
 			}
 		})
 	})
