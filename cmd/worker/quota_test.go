@@ -85,7 +85,7 @@ func TestPace(t *testing.T) {
 	if calls.Max60s > 60*pace {
 		t.Errorf("%d calls in 60 s, want at most %d", calls.Max60s, 60*pace)
 	}
-	if calls.Max60s < 60*pace*90/100 {
+	if calls.Max60s < 60*pace*75/100 { // two of three workers would make 67 %; a machine with twice the work it can do, 85 %
 		t.Errorf("%d calls in the busiest 60 s: the pace of %d/s is not used", calls.Max60s, pace)
 	}
 	t.Logf("at most %d calls in 1 s and %d in 60 s, stalled for at most %v", calls.Max1s, calls.Max60s, stall())
