@@ -97,7 +97,7 @@ func TestRedisAway(t *testing.T) {
 			time.Sleep(time.Minute)
 			mustTake(t, all[1], message.Bulk, time.Second).Spent()
 			if asked.Load() != 2 {
-				t.Errorf("WeChat was asked %d times, want twice: once more when the others came free", asked.Load())
+				t.Errorf("WeChat was asked %d times, want twice: once more before the others came free", asked.Load())
 			}
 		})
 	})

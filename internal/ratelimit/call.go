@@ -136,6 +136,7 @@ func (b *bucket) rebuild(day int64) error {
 	}
 	limit, used, err := b.q.rebuild(ctx, b.key)
 	if err == nil {
+		b.countAgain(day, used)
 		err = b.q.store.sync(ctx, b.key, day, count{limit: limit, used: used, rebuilt: true})
 	}
 	unlock, cancel := context.WithTimeout(context.Background(), callTimeout)
@@ -146,13 +147,18 @@ func (b *bucket) rebuild(day int64) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUnknown, err)
 	}
-	if used > 0 {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		now := time.Now()
-		b.again = recount{day: day, at: now.Add(recountAfter), until: now.Add(recountUntil)}
-	}
 	return nil
+}
+
+// countAgain has the recount made whose time comes when a rebuild with this count is nearly a lease's time old.
+func (b *bucket) countAgain(day, used int64) {
+	if used == 0 {
+		return // nothing can have been booked twice
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := time.Now()
+	b.again = recount{day: day, at: now.Add(recountAfter), until: now.Add(recountUntil)}
 }
 
 // due takes the recount whose time has come.

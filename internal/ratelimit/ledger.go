@@ -90,12 +90,11 @@ func (l *ledger) rebuild(used int64) { l.other = max(l.other, used-l.used) }
 
 // mark says what is ours for certain, before WeChat is asked: what the dead held may be spent or not, and is left to its count.
 func (l *ledger) mark() int64 {
+	ours := l.used
 	for _, h := range l.holders {
-		l.used -= h.lapsed
-		l.other += h.lapsed
-		h.lapsed = 0
+		ours -= h.lapsed
 	}
-	return l.used
+	return ours
 }
 
 // sync takes WeChat's own count. In it stands what was ours at the mark, and some of what was reported since and of what
@@ -103,5 +102,9 @@ func (l *ledger) mark() int64 {
 // nearest to what was believed before, when tokens of the dead counted as spent.
 func (l *ledger) sync(used, mark int64) {
 	ours := l.mark()
+	l.used, l.other = ours, l.other+l.used-ours
+	for _, h := range l.holders {
+		h.lapsed = 0
+	}
 	l.other = max(0, min(max(l.other, used-ours-l.leased), used-min(mark, ours)))
 }

@@ -34,8 +34,8 @@ type Option func(*Quota)
 // WithRebuild has f asked what WeChat counts (openapi/quota/get) before a key of which Redis knows nothing
 // opens: at the very first start, and after each start of Redis, which may have lost what it was told last. One pod
 // asks, the others wait; while f fails, Take fails. For 30 s, a lease's time, up to a tenth of the day's limit and 16
-// is then withheld, for the tokens that pods may hold from before; at its end f is asked again, because what was under
-// way at first may have been counted twice. Without it such a key goes on with what Redis has.
+// is then withheld, for the tokens that pods may hold from before; 5 s before its end f is asked again, because what was
+// under way at first may have been counted twice. Without it such a key goes on with what Redis has.
 func WithRebuild(f func(ctx context.Context, k Key) (limit, used int64, err error)) Option {
 	return func(q *Quota) { q.rebuild = f }
 }
@@ -140,7 +140,7 @@ type Mark struct {
 	day, ours int64
 }
 
-// Mark is to be called before WeChat is asked: pods go on calling meanwhile.
+// Mark is to be called before WeChat is asked: pods go on calling meanwhile. Of a key of which nothing is known it is zero.
 func (q *Quota) Mark(ctx context.Context, k Key) (Mark, error) {
 	var m Mark
 	err := onDay(func(day int64) (err error) {

@@ -96,13 +96,14 @@ func TestARebuildIsCountedAgain(t *testing.T) {
 		claim string
 		at    time.Duration // the restart, before midnight
 		fails time.Duration // to count again, since the restart
-		used  int64         // after a minute: WeChat counts one more each time
+		look  time.Duration // since the restart
+		used  int64         // then: WeChat counts one more each time
 	}{
-		{"before what is withheld comes free", time.Hour, 0, 802},
-		{"again and again where it fails", time.Hour, 40 * time.Second, 802},
-		{"but not for ever", time.Hour, 2 * time.Minute, 801},
-		{"for the same day, not the next", recountAfter + 350*time.Millisecond, 0, 0},
-		{"nor the next for the day before", recountAfter + 50*time.Millisecond, 0, 0},
+		{"before what is withheld comes free", time.Hour, 0, leaseFor - time.Second, 802},
+		{"again and again where it fails", time.Hour, 40 * time.Second, 3 * time.Minute, 802},
+		{"but not for ever", time.Hour, 2 * time.Minute, 3 * time.Minute, 801},
+		{"for the same day, not the next", recountAfter + 350*time.Millisecond, 0, 3 * time.Minute, 0},
+		{"nor the next for the day before", recountAfter + 50*time.Millisecond, 0, 3 * time.Minute, 0},
 	} {
 		t.Run(c.claim, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -120,7 +121,7 @@ func TestARebuildIsCountedAgain(t *testing.T) {
 				})
 				q := pods(t, m, 1, Limits{PerDay: 1, PerSecond: 100}, counts)[0]
 				mustTake(t, q, message.Bulk, time.Second).Return(t.Context())
-				time.Sleep(time.Until(restarted.Add(3 * time.Minute)))
+				time.Sleep(time.Until(restarted.Add(c.look)))
 				if u := usage(t, q); u.Used != c.used {
 					t.Errorf("used %d, want %d", u.Used, c.used)
 				}

@@ -25,15 +25,14 @@ else
       local seq, spent, leased, lapsed, rest = string.match(all[i + 1], '^(%S+) (%S+) (%S+) (%S+) (.*)$')
       if lapsed ~= '0' then
         used, other = used - tonumber(lapsed), other + tonumber(lapsed)
-        redis.call('HSET', KEYS[1], all[i], seq .. ' ' .. spent .. ' ' .. leased .. ' 0 ' .. rest)
+        if counted then redis.call('HSET', KEYS[1], all[i], seq .. ' ' .. spent .. ' ' .. leased .. ' 0 ' .. rest) end
       end
     end
   end
-  if counted then
-    -- In it stands what was ours before, and some of what was reported since and of what is leased.
-    local most = counted - math.min(tonumber(ARGV[6]), used)
-    other = math.max(0, math.min(math.max(other, counted - used - leased), most))
-  end
+  if not counted then return {'ok', used} end
+  -- In it stands what was ours before, and some of what was reported since and of what is leased.
+  local most = counted - math.min(tonumber(ARGV[6]), used)
+  other = math.max(0, math.min(math.max(other, counted - used - leased), most))
 end
 redis.call('HSET', KEYS[1], 'used', whole(used), 'other', whole(other))
 redis.call('EXPIRE', KEYS[1], 259200)

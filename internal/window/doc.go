@@ -41,8 +41,8 @@
 //
 // The record of a user is the latest time of each action, of unsubscribing and of each refusal, and the set of
 // our answers. Order and repetition do not matter to a maximum and a union, so events may come twice, late and
-// in any order. For the same reason a lost Redis is rebuilt user by user: [Ledger.Whole] says
-// whether that may be needed, and [Ledger.Restore] adds each last action and the answers sent since, in any order.
+// in any order. For the same reason a lost Redis is rebuilt user by user: [Verdict].Lost says that it is needed, and
+// [Ledger.Restore] adds each last action and, once, the answers sent since.
 //
 // # Storage
 //

@@ -1,6 +1,6 @@
--- Makes a record again from what is kept elsewhere, unless somebody has done so since this start of Redis. A second reading
--- comes too late: answers went by the first, and what was about to be answered then, and has no slot here, would get one
--- beside them. What the user did counts from either.
+-- Makes a record again from what is kept elsewhere, unless somebody has done so since this start of Redis, or it was read for
+-- an earlier one. A second reading comes too late: answers went by the first, and what was about to be answered then, and has
+-- no slot here, would get one beside them. What the user did counts from any.
 --
 -- KEYS[1]  the user's record
 -- KEYS[2]  the start of Redis since which the record was made again

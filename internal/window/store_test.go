@@ -229,13 +229,16 @@ func TestARecordIsMadeAgainOnce(t *testing.T) {
 	for i := range int64(4) {
 		answers = append(answers, Answer{message.NewID(at(i)), at(i)})
 	}
+	must(t, careful.Restore(b.ctx, app, user, "beef", heard, nil, at(6))) // read for a start that is over
+	if again, err := careful.Reserve(b.ctx, app, user, claimed, at(6)); err != nil || again.Lost != v.Lost {
+		t.Errorf("restored for another start: got %+v, %v", again, err)
+	}
 	must(t, careful.Restore(b.ctx, app, user, v.Lost, heard, answers, at(6)))
 	if got, err := careful.Spend(b.ctx, app, user, other, at(6)); err != nil || got.State != Open {
 		t.Fatalf("the fifth answer: %+v, %v", got, err)
 	}
 	later := append(answers, Answer{claimed, at(5)})
 	must(t, careful.Restore(b.ctx, app, user, v.Lost, heard, later, at(7)))
-	must(t, careful.Restore(b.ctx, app, user, "beef", heard, later, at(7))) // for a start that is over
 	if got, err := careful.Spend(b.ctx, app, user, claimed, at(7)); err != nil || got.State != Used {
 		t.Errorf("the sixth: got %+v, %v, want used", got, err)
 	}

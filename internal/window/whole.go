@@ -24,8 +24,8 @@ type Answer struct {
 }
 
 // Restore makes the user's record again from what is kept elsewhere, as of the start of Redis that [Verdict].Lost told.
-// It must be read after Lost was told. Of several readings the answers of the first count; what the user did counts from
-// any, and what is in the ledger already stays.
+// It must be read after Lost was told. Of several readings the answers of the first count, and none of a reading for an
+// earlier start; what the user did counts from any, and what is in the ledger already stays.
 func (l *Ledger) Restore(ctx context.Context, app message.AppID, openid message.OpenID, lost string, heard []Note, answers []Answer, now time.Time) error {
 	args := []any{lost, l.lives(app), len(heard)}
 	for _, n := range heard {

@@ -351,6 +351,30 @@ func TestChunksStop(t *testing.T) {
 	})
 }
 
+// A run that waits for calls that hang sees each second that its campaign was cancelled, and leaves those alone that see to that.
+func TestRunsThatKnowGoOn(t *testing.T) {
+	h, s, _ := chunkOf(0, always(sent))
+	begin := func(campaign message.ID, state campaign.State) *run {
+		r := &run{Handler: h, chunk: &Chunk{Campaign: campaign, State: state}}
+		r.ctx, r.halt = context.WithCancelCause(t.Context())
+		h.runs.Store(r, nil)
+		return r
+	}
+	hangs, beside := begin(s.chunk.Campaign, campaign.Running), begin(s.chunk.Campaign, campaign.Running)
+	cancels, elsewhere := begin(s.chunk.Campaign, campaign.Cancelled), begin(message.ID{1}, campaign.Running)
+	hangs.haltAll()
+	for what, r := range map[string]*run{"the run": hangs, "one beside it": beside} {
+		if r.ctx.Err() == nil {
+			t.Errorf("%s goes on", what)
+		}
+	}
+	for what, r := range map[string]*run{"one that cancels": cancels, "another campaign's": elsewhere} {
+		if r.ctx.Err() != nil {
+			t.Errorf("%s was halted", what)
+		}
+	}
+}
+
 func TestACampaignThatFailsStops(t *testing.T) {
 	refused := outcome.Outcome{Status: outcome.Failed, Reason: outcome.RefusedRequest, ErrCode: 47003}
 	h, s, b := chunkOf(500, always(refused))
