@@ -10,7 +10,7 @@ FUZZTIME ?= 30s
 VULNS ?= yes
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
-.PHONY: help build demo test check vulnerabilities bench chaos fuzz fmt deps clean
+.PHONY: help build demo test floors check vulnerabilities bench chaos fuzz fmt deps clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,17 +23,19 @@ demo: ## Send 2,000 messages and a campaign of 20,000 through private servers an
 	$(GO) build -o bin/demo ./cmd/demo # not go run, which makes a failure of every Ctrl-C
 	@bin/demo $(ARGS)
 
-test: deps ## Run all tests with the race detector, against real servers of their own
-	$(GO) test $$(tools/race.sh) $$($(GO) list ./... | grep -v -e /cmd/worker$$ -e /chaos$$)
+test: deps floors ## Run all tests with the race detector, against real servers of their own
+	$(GO) test $$(tools/race.sh) $$($(GO) list ./... | grep -v -e /internal$$ -e /cmd/worker$$ -e /chaos$$)
 	$(GO) test $$(tools/race.sh) ./cmd/worker # whole workers against the clock: by themselves
 	$(GO) test $$(tools/race.sh) ./chaos # the fault suite in brief
 
-check: ## Check format, vet, staticcheck, the floors of the house, and known vulnerabilities
+floors: # of the house: once where check and test run together
+	$(GO) test -count=1 ./internal # go list is no input that the test cache knows
+
+check: floors ## Check format, vet, staticcheck, the floors of the house, and known vulnerabilities
 	@unformatted=$$($(TOOL) gofumpt -l .); if [ -n "$$unformatted" ]; then \
 		echo "not formatted (make fmt):"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet ./...
 	$(TOOL) staticcheck ./...
-	$(GO) test -count=1 ./internal # go list is no input that the test cache knows
 	$(GO) -C deploy/check vet ./... && $(GO) -C deploy/check test -count=1 ./... # board, alerts, manifests: their files lie outside the module, of which alone the test cache knows
 	@if [ -n "$(VULNS)" ]; then $(MAKE) --no-print-directory vulnerabilities; fi
 
