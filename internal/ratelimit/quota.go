@@ -140,7 +140,7 @@ type Mark struct {
 	day, ours int64
 }
 
-// Mark is to be called before WeChat is asked: pods go on calling meanwhile. Of a key of which nothing is known it is zero.
+// Mark is to be called before WeChat is asked: pods go on calling meanwhile. A key of which nothing is known has nothing of ours.
 func (q *Quota) Mark(ctx context.Context, k Key) (Mark, error) {
 	var m Mark
 	err := onDay(func(day int64) (err error) {
