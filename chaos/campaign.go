@@ -44,7 +44,9 @@ func (r *rig) produceCampaigns(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		r.mu.Lock()
 		r.campaigns = append(r.campaigns, id)
+		r.mu.Unlock()
 	}
 	for told := 0; told < r.plan.messages; {
 		sent := r.sim.AcceptedTotal()
@@ -137,8 +139,11 @@ func troubleCampaigns(ctx context.Context, r *rig) error {
 
 // pauseCampaigns lets what runs stand still for a moment.
 func (r *rig) pauseCampaigns(ctx context.Context, store *postgres.Store) error {
+	r.mu.Lock()
+	begun := slices.Clone(r.campaigns)
+	r.mu.Unlock()
 	for _, v := range []campaign.Verb{campaign.Pause, campaign.Resume} {
-		for _, id := range r.campaigns {
+		for _, id := range begun {
 			_, err := store.MoveCampaign(ctx, id, v, "for a moment")
 			if _, moved := errors.AsType[*campaign.MoveError](err); err != nil && !moved { // it may be done already
 				return err

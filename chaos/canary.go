@@ -99,6 +99,8 @@ func (r *rig) secrets(ctx context.Context) (map[string][][]byte, error) {
 	all := map[string][][]byte{
 		"the appsecret": forms(secret), "the callback's token": forms(callbackToken), "the callback's key": forms(callbackKey), "the API key": forms(key),
 	}
+	r.mu.Lock() // workers go on calling: a sync of quotas, a probe
+	defer r.mu.Unlock()
 	for token := range r.tokens {
 		all["an access token"] = append(all["an access token"], forms(token)...)
 	}

@@ -4,10 +4,16 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/hex"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+
+	"github.com/hongyan-dispatch/hongyan/internal/wechattest"
 )
 
 func TestASecretIsFoundInWhateverForm(t *testing.T) {
@@ -27,5 +33,28 @@ func TestASecretIsFoundInWhateverForm(t *testing.T) {
 		if len(form) < 32 || bytes.Contains([]byte("nothing of the kind"), form) {
 			t.Errorf("%q is found everywhere", form)
 		}
+	}
+}
+
+// TestSecretsAreListedWhileWorkersCall: a scenario is judged while its workers run, and they call WeChat when they like.
+func TestSecretsAreListedWhileWorkersCall(t *testing.T) {
+	r := &rig{key: "hy_1_key", sim: wechattest.New(wechattest.Options{}), tokens: map[string]bool{}}
+	defer r.sim.Close()
+	var calls sync.WaitGroup
+	calls.Go(func() {
+		for n := range 100 {
+			q := httptest.NewRequestWithContext(t.Context(), http.MethodPost, fmt.Sprintf("/cgi-bin/clear_quota?access_token=token-%d", n), nil)
+			r.overhear(httptest.NewRecorder(), q)
+		}
+	})
+	for range 100 {
+		if _, err := r.secrets(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	calls.Wait()
+	all, err := r.secrets(t.Context())
+	if got := len(all["an access token"]); err != nil || got < 100 {
+		t.Errorf("%d forms of 100 access tokens, %v", got, err)
 	}
 }

@@ -62,14 +62,14 @@ type rig struct {
 	crew      *crew
 	undo      []func() // when the servers have stopped
 	books     books
-	campaigns []message.ID
 	started   time.Time
 
-	mu      sync.Mutex
-	faults  []strike
-	figures map[string]any
-	tokens  map[string]bool // every access token that went over the wire
-	wrong   []string        // what a scenario saw that must not be
+	mu        sync.Mutex
+	campaigns []message.ID
+	faults    []strike
+	figures   map[string]any
+	tokens    map[string]bool // every access token that went over the wire
+	wrong     []string        // what a scenario saw that must not be
 }
 
 // A strike is something that we broke, and when.
