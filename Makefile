@@ -25,7 +25,7 @@ demo: ## Send 2,000 messages and a campaign of 20,000 through private servers an
 
 test: deps floors ## Run all tests with the race detector, against real servers of their own
 	$(GO) test $$(tools/race.sh) $$($(GO) list ./... | grep -v -e /internal$$ -e /cmd/worker$$ -e /chaos$$)
-	$(GO) test $$(tools/race.sh) ./cmd/worker # whole workers against the clock: by themselves
+	$(GO) test $$(tools/race.sh) -parallel 3 ./cmd/worker # whole workers, which mostly wait for the clock: by themselves
 	$(GO) test $$(tools/race.sh) ./chaos # the fault suite in brief
 
 floors: # of the house: once where check and test run together

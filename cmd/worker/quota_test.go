@@ -42,8 +42,9 @@ func TestDailyQuota(t *testing.T) {
 			})
 
 			calls := f.wechat("shop").Calls("template/send")
-			if calls.Arrived > int64(c.limit) || calls.Accepted*100 < int64(c.limit)*99 {
-				t.Errorf("WeChat counts %d calls and %d sends, want at most %d and at least 99 %% of them", calls.Arrived, calls.Accepted, c.limit)
+			unused := int64(c.limit) - calls.Accepted // each worker may have a token left, when the others find none any more
+			if calls.Arrived > int64(c.limit) || unused > max(int64(c.limit)/100, 3) || calls.Accepted == 0 {
+				t.Errorf("WeChat counts %d calls and %d sends, want at most %d and nearly as many", calls.Arrived, calls.Accepted, c.limit)
 			}
 			if len(calls.Refused) > 0 {
 				t.Errorf("WeChat refused %v, want nothing refused", calls.Refused)
@@ -85,7 +86,7 @@ func TestPace(t *testing.T) {
 	if calls.Max60s > 60*pace {
 		t.Errorf("%d calls in 60 s, want at most %d", calls.Max60s, 60*pace)
 	}
-	if calls.Max60s < 60*pace*75/100 { // two of three workers would make 67 %; a machine with twice the work it can do, 85 %
+	if calls.Max60s < 60*pace*70/100 { // two of three workers would make 67 %; a machine with three times the work it can do, 75 %
 		t.Errorf("%d calls in the busiest 60 s: the pace of %d/s is not used", calls.Max60s, pace)
 	}
 	t.Logf("at most %d calls in 1 s and %d in 60 s, stalled for at most %v", calls.Max1s, calls.Max60s, stall())
