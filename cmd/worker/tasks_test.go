@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -87,6 +89,35 @@ func (f *fleet) nothingLeftOfTheDead() {
 	f.Helper()
 	f.queues(3*time.Minute, func(all asynq.QueueInfo) bool { return all.Pending+all.Active+all.Scheduled+all.Retry == 0 })
 	f.nothingLeftInQueues()
+}
+
+// queued says what asynq has in its queues: where a test's messages are that have no outcome in time.
+func (f *fleet) queued() string {
+	rdb, err := tasks.Redis(f.redis)
+	if err != nil {
+		return err.Error()
+	}
+	defer rdb.Close()
+	inspector := asynq.NewInspectorFromRedisClient(rdb)
+	queues, err := inspector.Queues()
+	if err != nil {
+		return err.Error()
+	}
+	var text strings.Builder
+	for _, q := range queues {
+		for _, list := range []func(string, ...asynq.ListOption) ([]*asynq.TaskInfo, error){
+			inspector.ListPendingTasks, inspector.ListActiveTasks, inspector.ListScheduledTasks, inspector.ListRetryTasks, inspector.ListArchivedTasks,
+		} {
+			all, err := list(q)
+			if err != nil {
+				return err.Error()
+			}
+			for _, t := range all {
+				fmt.Fprintf(&text, "task %s in queue %s is %s, retried %d times, last for %q, next at %v, orphaned %t\n", t.ID, q, t.State, t.Retried, t.LastErr, t.NextProcessAt, t.IsOrphaned)
+			}
+		}
+	}
+	return text.String()
 }
 
 // queues waits until all queues together are as they should be at their end.
