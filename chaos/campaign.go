@@ -194,6 +194,7 @@ func exportsAgree(ctx context.Context, r *rig) []string {
 	for _, id := range r.campaigns {
 		from, to := io.Pipe()
 		go func() { to.CloseWithError(store.ExportOutcomes(ctx, id, to)) }()
+		defer from.Close() // or what is exported after an error would wait for a reader
 		rows := csv.NewReader(from)
 		rows.ReuseRecord = true
 		for line := 0; ; line++ {

@@ -84,7 +84,7 @@ func TestWaitsAreSpread(t *testing.T) {
 
 // A server that takes a request and never answers costs one try, whatever was asked; one whose results come slowly does not.
 func TestATryEnds(t *testing.T) {
-	const try = 200 * time.Millisecond
+	const try = time.Second
 	accepted := `{"id":"0198c0de-0000-7000-8000-000000000001","duplicate":false,"durability":"postgres"}`
 	result := `{"line":%d,"status":202,"id":"0198c0de-0000-7000-8000-000000000001"}` + "\n"
 	for name, c := range map[string]struct {
@@ -130,7 +130,10 @@ func TestATryEnds(t *testing.T) {
 			}
 			defer r.Close()
 			r.try = try
-			if err := c.call(r); err != nil || len(bodies) != c.tries || bodies[0] != bodies[1] {
+			err = c.call(r)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil || len(bodies) != c.tries || bodies[0] != bodies[1] {
 				t.Errorf("%v after %d tries, want %d of the same: %q", err, len(bodies), c.tries, bodies)
 			}
 		})
@@ -174,18 +177,19 @@ func TestATryEnds(t *testing.T) {
 		}
 	})
 	t.Run("results that come one by one", func(t *testing.T) {
-		n := 0
+		const try, results = 4 * time.Second, 45
+		var n atomic.Int64
 		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			n++
+			n.Add(1)
 			_, _ = io.Copy(io.Discard, r.Body)
-			tick := time.NewTicker(try / 4)
+			tick := time.NewTicker(try / 40)
 			defer tick.Stop()
-			for i := range 10 { // two and a half times as long as a try may stand still
+			for i := range results { // for longer than a try may stand still
 				<-tick.C
 				fmt.Fprintf(w, result, i+1)
 				w.(http.Flusher).Flush()
 			}
-			fmt.Fprintln(w, `{"done":true,"lines":10,"accepted":10}`)
+			fmt.Fprintf(w, `{"done":true,"lines":%d,"accepted":%[1]d}`+"\n", results)
 		}))
 		defer s.Close()
 		r, err := HTTP(s.URL, "hy_key")
@@ -194,7 +198,7 @@ func TestATryEnds(t *testing.T) {
 		}
 		defer r.Close()
 		r.try = try
-		batch := make([]message.Message, 10)
+		batch := make([]message.Message, results)
 		for i := range batch {
 			batch[i] = one(fmt.Sprint(i))
 		}
@@ -203,8 +207,8 @@ func TestATryEnds(t *testing.T) {
 				t.Errorf("message %d: %v", i, receipt.Err)
 			}
 		}
-		if n != 1 {
-			t.Errorf("%d tries, want 1", n)
+		if n.Load() != 1 {
+			t.Errorf("%d tries, want 1", n.Load())
 		}
 	})
 }

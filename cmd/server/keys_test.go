@@ -11,7 +11,7 @@ import (
 func TestKeys(t *testing.T) {
 	h := startAPI(t)
 	var made struct{ ID, Key, State string }
-	if err := json.Unmarshal([]byte(h.command(exitDone, "key", "create", "crm", "--scope", "wx00000000000000c1:*:enqueue", "--expires", "2s", "--json", "--config", h.file)), &made); err != nil {
+	if err := json.Unmarshal([]byte(h.command(exitDone, "key", "create", "crm", "--scope", "wx00000000000000c1:*:enqueue", "--expires", "8s", "--json", "--config", h.file)), &made); err != nil {
 		t.Fatal(err)
 	}
 	if !regexp.MustCompile(`^hy_[0-9a-f]{12}_[A-Za-z0-9_-]{43}$`).MatchString(made.Key) {

@@ -18,7 +18,7 @@ func TestSaysThatItGoesBeforeItGoes(t *testing.T) {
 	redis, database := devstack.Redis(t), devstack.Postgres(t, postgres.Migrate)
 	h := startConfigured(t, redis, database, fmt.Sprintf(`redis: {url: %q}
 postgres: {url: %q}
-server: {listen: "127.0.0.1:0", linger: 2s}
+server: {listen: "127.0.0.1:0", linger: 8s}
 accounts:
   - {name: shop, appid: %s, secret: 0123456789abcdef0123456789abcdef, type: service, base_url: "http://127.0.0.1:1", callback: {%s}}
 `, redis, database, appID, encrypted))
@@ -38,14 +38,15 @@ accounts:
 	began := time.Now()
 	go func() { ended <- h.stop() }()
 	h.eventually("word that it is not ready", func() bool { return status("/readyz") == 503 })
-	if got, _ := h.push(counterpart{token, aesKey}, says("oLASTCALL")); got != 200 {
-		t.Errorf("a push after that: %d, want 200", got)
-	}
+	h.eventually("push that is taken after that", func() bool { // where the stores are slow it is asked for again
+		got, _ := h.push(counterpart{token, aesKey}, says("oLASTCALL"))
+		return got == 200
+	})
 	if code := <-ended; code != exitDone {
 		t.Errorf("ended with %d:\n%s", code, h.stderr)
 	}
-	if took := time.Since(began); took < 2*time.Second {
-		t.Errorf("it stopped to listen after %v, want 2 s", took)
+	if took := time.Since(began); took < 8*time.Second {
+		t.Errorf("it stopped to listen after %v, want 8 s", took)
 	}
 	if got := status("/readyz"); got != 0 {
 		t.Errorf("it still answers: %d", got)

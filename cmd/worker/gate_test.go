@@ -48,7 +48,7 @@ func TestOneAPIRefused(t *testing.T) {
 	}
 
 	refused := func() int64 { return f.wechat("shop").Calls(path).Refused[48001] }
-	before := refused()
+	before, began := refused(), time.Now()
 	f.aMinuteLater()
 	since := f.since()
 	eventually(t, 30*time.Second, "probe", func() bool { return refused() > before })
@@ -56,8 +56,8 @@ func TestOneAPIRefused(t *testing.T) {
 	f.exec("UPDATE parked SET due_at = now()") // all may go, were the gate open
 	f.enqueue(templates("shop", 2*n, 300)...)  // 3 s at the pace of 100/s: ticks of the releaser
 	f.await(30*time.Second, map[string]int{"sent": n + 300}, "kind = 'template'")
-	if probes := refused() - before; probes != 1 {
-		t.Errorf("%d probes within the minute, want 1", probes)
+	if probes, took := refused()-before, time.Since(began); probes > 1+int64(took/time.Minute) {
+		t.Errorf("%d probes in %v, want one a minute", probes, took)
 	}
 	if got := f.since(); !got.Equal(since) {
 		t.Errorf("the gate is broken since %v, want %v as before the probe", got, since)
@@ -101,10 +101,10 @@ func (f *fleet) aMinuteLater() {
 	f.exec("UPDATE gate SET since = since - interval '61 s', probed_at = probed_at - interval '61 s' WHERE state = 'broken'")
 }
 
-// everyPodKnows waits for the second within which all pods know of a gate.
+// everyPodKnows waits for the second within which all pods know of a gate, and another.
 func (f *fleet) everyPodKnows() {
 	f.Helper()
-	known := time.Now().Add(1100 * time.Millisecond)
+	known := time.Now().Add(2 * time.Second)
 	eventually(f, 5*time.Second, "second", func() bool { return time.Now().After(known) })
 }
 

@@ -229,16 +229,12 @@ func (f *fleet) outcomes(where string, args ...any) map[string]int {
 	return counts
 }
 
-// found is how long a parcel rests that Redis handed out in a reply which came too late, as it may where a machine stands
-// still for two seconds: asynq takes it for a dead worker's, and nobody is told.
-const found = 2 * time.Minute
-
 // await polls the outcomes until they are as wanted, and fails with what they are.
 func (f *fleet) await(within time.Duration, want map[string]int, where string, args ...any) {
 	f.Helper()
 	var got map[string]int
 	deadline := time.Now().Add(within + found)
-	eventually(f, within+found+time.Minute, "end of the wait", func() bool {
+	eventually(f, within+time.Minute, "end of the wait", func() bool {
 		got = f.outcomes(where, args...)
 		return maps.Equal(got, want) || time.Now().After(deadline)
 	})

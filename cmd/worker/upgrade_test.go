@@ -63,5 +63,5 @@ func TestOldAndNewWorkersTogether(t *testing.T) {
 			t.Errorf("%s got %d messages", user, times)
 		}
 	}
-	f.nothingLeftOfTheDead()
+	f.nothingLeftInQueues()
 }

@@ -23,7 +23,7 @@ func upstream(t *testing.T, h http.HandlerFunc) *Forwarder {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return NewForwarder(ForwardOptions{Account: "shop", URL: u, Timeout: 300 * time.Millisecond, Log: slog.New(slog.DiscardHandler)})
+	return NewForwarder(ForwardOptions{Account: "shop", URL: u, Timeout: 20 * time.Second, Log: slog.New(slog.DiscardHandler)})
 }
 
 func TestForwarding(t *testing.T) {
@@ -55,6 +55,7 @@ func TestForwarding(t *testing.T) {
 	} {
 		t.Run("answers success where the server "+name, func(t *testing.T) {
 			f := upstream(t, h)
+			f.o.Timeout = 300 * time.Millisecond
 			d := serve(t, Encrypted, func(e *Endpoint, _ *HandlerOptions) { e.Upstream = f })
 			q, body := weChat.push(says("hello"), time.Now())
 			if status, text := d.post(q, body); status != 200 || text != Success || d.book.recorded() != 1 {
@@ -99,7 +100,6 @@ func TestForwarding(t *testing.T) {
 			}
 			<-hangs
 		})
-		f.o.Timeout = time.Minute
 		event := &Delivery{Push: &Push{MsgType: typeEvent}}
 		for range forwardRepeats - 1 {
 			f.waiting = append(f.waiting, &forward{Request: Request{Body: []byte("bad"), Delivery: event}})

@@ -38,7 +38,7 @@ func redisClient(t *testing.T, url string) *redis.Client {
 		t.Fatal(err)
 	}
 	opt.MaxRetries = -1
-	opt.ReadTimeout = 300 * time.Millisecond
+	opt.ReadTimeout = time.Second
 	rdb := redis.NewClient(opt)
 	t.Cleanup(func() { rdb.Close() })
 	return rdb
@@ -108,7 +108,7 @@ func TestPostgres(t *testing.T) {
 	s := startStack(t, Options{Postgres: true, PostgresSettings: map[string]string{"work_mem": "5MB"}})
 	ctx := t.Context()
 	connect := func() (*pgx.Conn, error) {
-		ctx, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
+		ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 		defer cancel()
 		return pgx.Connect(ctx, s.DatabaseURL())
 	}

@@ -101,7 +101,7 @@ func TestMigrationsRunBesideOldWorkers(t *testing.T) {
 	select {
 	case err := <-migrated:
 		t.Errorf("the migrations did not wait for the report (%v): the test tests nothing", err)
-	case <-time.After(lockTimeout + givesWayFor/2):
+	case <-time.After(3 * lockTimeout):
 	}
 	if _, err := report.Exec(ctx, `COMMIT`); err != nil {
 		t.Fatal(err)
@@ -119,7 +119,7 @@ func TestMigrationsRunBesideOldWorkers(t *testing.T) {
 	})
 	stop()
 	wg.Wait()
-	if limit := lockTimeout + 2*time.Second; slowest > limit {
+	if limit := 2*lockTimeout + 2*time.Second; slowest > limit {
 		t.Errorf("a statement took %v, want at most %v", slowest, limit)
 	}
 	if have, want, dirty, err := MigrationState(ctx, url); err != nil || have != want || dirty {

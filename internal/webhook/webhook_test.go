@@ -126,7 +126,7 @@ func setup(t *testing.T, n int, h http.HandlerFunc) (*Sender, *drawer, *bytes.Bu
 	}
 	log := &bytes.Buffer{}
 	s := &Sender{Account: "shop", URL: u, Key: key, Store: d, Log: slog.New(slog.NewTextHandler(log, nil)), client: &http.Client{
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, Timeout: 500 * time.Millisecond,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, Timeout: 20 * time.Second,
 	}}
 	return s, d, log
 }
@@ -293,6 +293,7 @@ func TestHostileEndpoints(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, d, log := setup(t, 1, h)
+			s.client.Timeout = 500 * time.Millisecond
 			if _, err := s.round(t.Context(), start); err != nil || len(d.events) != 1 || d.events[0].Tries != 1 {
 				t.Errorf("got %v; %+v", err, d.events)
 			}
