@@ -25,8 +25,8 @@ demo: ## Send 2,000 messages and a campaign of 20,000 through private servers an
 
 test: deps floors ## Run all tests with the race detector, against real servers of their own
 	$(GO) test $$(tools/race.sh) $$($(GO) list ./... | grep -v -e /internal$$ -e /cmd/worker$$ -e /chaos$$)
-	$(GO) test $$(tools/race.sh) -parallel 3 -timeout 30m ./cmd/worker # whole workers, which mostly wait for the clock: by themselves
-	$(GO) test $$(tools/race.sh) -timeout 30m ./chaos # the fault suite in brief
+	$(GO) test $$(tools/race.sh) -parallel 3 -timeout 15m ./cmd/worker # whole workers, which mostly wait for the clock: by themselves
+	$(GO) test $$(tools/race.sh) -timeout 15m ./chaos # the fault suite in brief
 
 floors: # of the house: once where check and test run together
 	$(GO) test -count=1 ./internal # go list is no input that the test cache knows

@@ -54,7 +54,9 @@ func TestSecretsAreListedWhileWorkersCall(t *testing.T) {
 	}
 	calls.Wait()
 	all, err := r.secrets(t.Context())
-	if got := len(all["an access token"]); err != nil || got < 100 {
-		t.Errorf("%d forms of 100 access tokens, %v", got, err)
+	for n := range 100 {
+		if token := fmt.Sprintf("token-%d", n); err != nil || !slices.ContainsFunc(all["an access token"], func(form []byte) bool { return string(form) == token }) {
+			t.Errorf("%s is not among them, %v", token, err)
+		}
 	}
 }

@@ -122,7 +122,7 @@ func (c *crew) command(w *worker) error {
 		w.cmd.Env = environment()
 		return nil
 	}
-	port, err := freePort()
+	port, err := r.home.freePort()
 	if err != nil {
 		return err
 	}
@@ -187,18 +187,16 @@ func (r *rig) redisURL() string {
 	return strings.Replace(r.stack.RedisURL(), r.stack.Redis().Addr(), r.link.Addr(), 1)
 }
 
-var portsGiven sync.Map // by their numbers: who was given one may not listen yet
-
 // freePort draws from below the ports of outgoing connections, of which the suite makes thousands, and those of the
 // suite's servers.
-func freePort() (string, error) {
+func (h *home) freePort() (string, error) {
 	for range 200 {
 		port := 10_000 + rand.IntN(8_000)
 		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err != nil {
 			continue
 		}
-		if _, given := portsGiven.LoadOrStore(port, nil); given {
+		if _, given := h.ports.LoadOrStore(port, nil); given {
 			_ = l.Close()
 			continue
 		}

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 )
 
 // A home is what scenarios share: a folder, and the programs built from this source.
@@ -17,6 +18,7 @@ type home struct {
 	enqueue string            // the command, with crash points
 	old     string            // a worker of an earlier version, which --old names
 	server  string
+	ports   sync.Map // that were given, by their numbers: who got one may not listen yet
 }
 
 const module = "github.com/hongyan-dispatch/hongyan"

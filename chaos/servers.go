@@ -68,7 +68,7 @@ func (r *rig) balanced(ctx context.Context, address string) error {
 func (r *rig) serve(ctx context.Context, address string) (*worker, error) {
 	if address == "" {
 		var err error
-		if address, err = freePort(); err != nil {
+		if address, err = r.home.freePort(); err != nil {
 			return nil, err
 		}
 	}

@@ -177,12 +177,12 @@ func TestATryEnds(t *testing.T) {
 		}
 	})
 	t.Run("results that come one by one", func(t *testing.T) {
-		const try, results = 4 * time.Second, 45
+		const patience, results = 4 * time.Second, 45
 		var n atomic.Int64
 		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			n.Add(1)
 			_, _ = io.Copy(io.Discard, r.Body)
-			tick := time.NewTicker(try / 40)
+			tick := time.NewTicker(patience / 40)
 			defer tick.Stop()
 			for i := range results { // for longer than a try may stand still
 				<-tick.C
@@ -197,7 +197,7 @@ func TestATryEnds(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer r.Close()
-		r.try = try
+		r.try = patience
 		batch := make([]message.Message, results)
 		for i := range batch {
 			batch[i] = one(fmt.Sprint(i))

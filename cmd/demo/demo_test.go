@@ -22,7 +22,6 @@ func TestDemoEndsWellAndShowsEveryCase(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes half a minute")
 	}
-	stopsWithin, pauseFor = 2*stopsWithin, 2*pauseFor
 	var stdout, stderr bytes.Buffer
 	if code := run(t.Context(), []string{"--json", "--examples", repositoryExamples}, &stdout, &stderr); code != exitDone {
 		t.Fatalf("exit %d, want 0\n%s\n%s", code, &stdout, &stderr)

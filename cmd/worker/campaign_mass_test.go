@@ -101,14 +101,17 @@ func TestAMassCampaignSurvivesKilledWorkers(t *testing.T) {
 	nextDay(t)
 	const n = 50_000 // five parts
 	f := newFleet(t, massShop())
-	f.sim.SetLatency(wechattest.Latency{Min: 200 * time.Millisecond, Max: 400 * time.Millisecond})
+	f.sim.SetLatency(wechattest.Latency{Min: 2 * time.Second, Max: 2 * time.Second})
 	id := f.create(massSpec)
 	f.importUsers(id, n)
 	f.start(2)
 	f.startIt(id)
 	eventually(f, 60*time.Second, "part", func() bool { return f.sim.AcceptedTotal() > 0 })
-	for _, w := range f.workers { // one of them has the next part in hand
+	for _, w := range f.workers { // one of them waits for WeChat's answer
 		w.kill()
+	}
+	if left := f.outcomes("true"); left["sending"] != 1 {
+		t.Errorf("the dead left %v, want a part that was sent: the test tests nothing", left)
 	}
 	f.workers = nil
 	f.start(2) // they find within a minute what the dead left

@@ -22,7 +22,7 @@ func (f *fleet) create(spec string) string {
 
 func (f *fleet) awaitState(within time.Duration, id string, state client.CampaignState) {
 	f.Helper()
-	eventually(f, within, "campaign that is "+string(state), func() bool {
+	eventually(f, within+comesBack, "campaign that is "+string(state), func() bool {
 		c, err := f.producer.Campaign(f.Context(), id)
 		if err != nil {
 			f.Fatal(err)

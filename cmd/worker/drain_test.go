@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -33,6 +34,9 @@ func TestDrain(t *testing.T) {
 	}
 	if left := f.number("SELECT count(*)::int FROM in_flight"); left != 0 {
 		t.Errorf("%d batches of claims are left in flight", left)
+	}
+	if queued := f.queued(); strings.Contains(queued, " is active") {
+		t.Errorf("the drained workers have kept parcels:\n%s", queued)
 	}
 	f.start(1)
 	f.await(60*time.Second, map[string]int{"sent": n}, "true")

@@ -51,7 +51,7 @@ func TestOneAPIRefused(t *testing.T) {
 	before, began := refused(), time.Now()
 	f.aMinuteLater()
 	since := f.since()
-	eventually(t, 30*time.Second, "probe", func() bool { return refused() > before })
+	eventually(t, 30*time.Second+comesBack, "probe", func() bool { return refused() > before })
 	f.await(30*time.Second, map[string]int{"parked gate": n}, "kind = 'custom'")
 	f.exec("UPDATE parked SET due_at = now()") // all may go, were the gate open
 	f.enqueue(templates("shop", 2*n, 300)...)  // 3 s at the pace of 100/s: ticks of the releaser
@@ -112,7 +112,7 @@ func (f *fleet) everyPodKnows() {
 func (f *fleet) opensByItself() {
 	f.Helper()
 	f.aMinuteLater()
-	eventually(f, 30*time.Second, "open gate", func() bool {
+	eventually(f, 30*time.Second+comesBack, "open gate", func() bool {
 		return f.number("SELECT count(*)::int FROM gate WHERE state = 'broken'") == 0
 	})
 	f.everyPodKnows()
@@ -187,7 +187,7 @@ func TestQuotaRefused(t *testing.T) {
 		}
 		f.enqueue(template("shop", 1))
 		shut := "SELECT count(*)::int FROM gate WHERE state = 'closed' AND until > $1 AND until < $1 + interval '2 minutes'"
-		eventually(t, 30*time.Second, "closed gate", func() bool { return f.number(shut, midnight) == 1 })
+		eventually(t, 30*time.Second+comesBack, "closed gate", func() bool { return f.number(shut, midnight) == 1 })
 		f.everyPodKnows()
 		calls := f.wechat("shop").Calls("template/send").Arrived
 		f.enqueue(templates("shop", 2, 60)...)

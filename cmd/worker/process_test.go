@@ -122,15 +122,14 @@ func typed(tb testing.TB, env []string, args ...string) (code int, stdout, stder
 
 const (
 	pollEvery = 20 * time.Millisecond
-	// found is how long a parcel rests that Redis handed out in a reply which came too late, as it may where a machine
-	// stands still for two seconds: asynq takes it for a dead worker's, and nobody is told.
-	found = 2 * time.Minute
+	// comesBack is how long a parcel rests that Redis handed out in a reply which came too late, as it may where a machine
+	// stands still for two seconds: asynq takes it for a dead worker's, and nobody is told. Who waits for a parcel adds it.
+	comesBack = 2 * time.Minute
 )
 
-// eventually polls a condition until it holds. A test fails later than it says by what a parcel may rest.
+// eventually polls a condition until it holds.
 func eventually(tb testing.TB, within time.Duration, what string, holds func() bool) {
 	tb.Helper()
-	within += found
 	ctx, cancel := context.WithTimeoutCause(tb.Context(), within, errors.New("too late"))
 	defer cancel()
 	tick := time.NewTicker(pollEvery)

@@ -36,7 +36,7 @@ func TestDailyQuota(t *testing.T) {
 			f.start(3)
 			f.enqueue(templates("shop", 0, c.send)...)
 			var got map[string]int
-			eventually(t, 60*time.Second, "fate of all", func() bool {
+			eventually(t, 60*time.Second+comesBack, "fate of all", func() bool {
 				got = f.outcomes("true")
 				return got["sent"]+got["parked quota"] == c.send
 			})

@@ -60,7 +60,7 @@ func TestBadTasks(t *testing.T) {
 	}
 	stranger := template("nobody", 1)
 	f.enqueueBy(f.handOver(), stranger, template("shop", 2))
-	eventually(t, 30*time.Second, "12 rejected tasks", func() bool {
+	eventually(t, 30*time.Second+comesBack, "12 rejected tasks", func() bool {
 		return f.number("SELECT count(*)::int FROM rejected_task") == 12
 	})
 	f.await(30*time.Second, map[string]int{"sent": 1, "failed invalid": 1}, "true")
@@ -70,8 +70,9 @@ func TestBadTasks(t *testing.T) {
 	f.nothingLeftInQueues()
 }
 
-// nothingLeftInQueues waits until the queues are empty, and checks that asynq archived nothing. What a dead worker had in hand,
-// or nobody ever had, asynq finds after one to two minutes, and tries it again; the ledger may have seen all of it ended long before.
+// nothingLeftInQueues waits until the queues are empty, and checks that asynq archived nothing, and tries nothing again but what
+// a dead worker had in hand, or nobody ever had: that it finds after one to two minutes. The ledger may have seen all of it ended
+// long before.
 func (f *fleet) nothingLeftInQueues() {
 	f.Helper()
 	rdb, err := tasks.Redis(f.redis)
@@ -80,7 +81,7 @@ func (f *fleet) nothingLeftInQueues() {
 	}
 	defer rdb.Close()
 	inspector := asynq.NewInspectorFromRedisClient(rdb)
-	eventually(f, time.Minute, "end of the queues", func() bool {
+	eventually(f, time.Minute+comesBack, "end of the queues", func() bool {
 		queues, err := inspector.Queues()
 		if err != nil {
 			f.Fatal(err)
@@ -94,6 +95,15 @@ func (f *fleet) nothingLeftInQueues() {
 			waiting += info.Pending + info.Active + info.Scheduled + info.Retry
 			if info.Archived > 0 {
 				f.Fatalf("asynq has archived %d tasks of queue %s, want none", info.Archived, q)
+			}
+			again, err := inspector.ListRetryTasks(q)
+			if err != nil {
+				f.Fatal(err)
+			}
+			for _, t := range again {
+				if t.LastErr != asynq.ErrLeaseExpired.Error() {
+					f.Fatalf("asynq tries task %s of queue %s again, for %q; want none but of the dead", t.ID, q, t.LastErr)
+				}
 			}
 		}
 		return waiting == 0
@@ -117,7 +127,7 @@ func (f *fleet) queued() string {
 		for _, list := range []func(string, ...asynq.ListOption) ([]*asynq.TaskInfo, error){
 			inspector.ListPendingTasks, inspector.ListActiveTasks, inspector.ListScheduledTasks, inspector.ListRetryTasks, inspector.ListArchivedTasks,
 		} {
-			all, err := list(q)
+			all, err := list(q, asynq.PageSize(1000))
 			if err != nil {
 				return err.Error()
 			}

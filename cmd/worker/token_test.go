@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -81,12 +82,14 @@ func TestWrongSecret(t *testing.T) {
 	f.await(20*time.Second, map[string]int{"parked gate": n}, "account = 'club'")
 
 	sent := f.sim.AllAccepts()
-	fastest := took
-	for i := pace; i < len(sent); i++ { // a machine that stands still now and then does not count
-		fastest = min(fastest, sent[i].At.Sub(sent[i-pace].At))
+	var seconds []time.Duration // for as many messages as should go in one
+	for i := pace; i < len(sent); i++ {
+		seconds = append(seconds, sent[i].At.Sub(sent[i-pace].At))
 	}
-	if fastest > 2*time.Second { // a busy machine needs 1.3 s
-		t.Errorf("the good account sent %d messages in %v at best; its pace is %d/s", pace, fastest, pace)
+	slices.Sort(seconds)
+	usual := seconds[len(seconds)/2] // a machine that stands still now and then does not count
+	if usual > 1700*time.Millisecond {
+		t.Errorf("the good account sent %d messages in %v; its pace is %d/s", pace, usual, pace)
 	}
 	calls := f.wechat("club").Calls("stable_token")
 	if calls.Max60s > 3 {
@@ -96,7 +99,7 @@ func TestWrongSecret(t *testing.T) {
 	if shut := f.number("SELECT count(*)::int FROM gate g JOIN account a ON a.id = g.account WHERE a.name = 'shop'"); shut != 0 {
 		t.Error("the good account has a gate")
 	}
-	t.Logf("good account: %d messages in %v at best; bad account: %d token calls", pace, fastest, calls.Arrived)
+	t.Logf("good account: %d messages in %v; bad account: %d token calls", pace, usual, calls.Arrived)
 }
 
 func TestAddressNotWhitelisted(t *testing.T) {

@@ -51,7 +51,7 @@ func TestOldAndNewWorkersTogether(t *testing.T) {
 	}
 	start("v1.0.0") // its schema is ahead of it
 
-	eventually(t, 2*time.Minute, "end", func() bool {
+	eventually(t, 2*time.Minute+comesBack, "end", func() bool {
 		return f.number("SELECT count(*)::int FROM message WHERE state NOT IN ('sent', 'unknown')") == 0
 	})
 	got := f.outcomes("true")

@@ -100,6 +100,7 @@ func TestForwarding(t *testing.T) {
 			}
 			<-hangs
 		})
+		f.o.Timeout = time.Minute
 		event := &Delivery{Push: &Push{MsgType: typeEvent}}
 		for range forwardRepeats - 1 {
 			f.waiting = append(f.waiting, &forward{Request: Request{Body: []byte("bad"), Delivery: event}})

@@ -100,8 +100,8 @@ func TestMigrationsRunBesideOldWorkers(t *testing.T) {
 	go func() { migrated <- Migrate(ctx, url) }()
 	select {
 	case err := <-migrated:
-		t.Errorf("the migrations did not wait for the report (%v): the test tests nothing", err)
-	case <-time.After(3 * lockTimeout):
+		t.Fatalf("the migrations did not wait for the report (%v): the test tests nothing", err)
+	case <-time.After(4 * lockTimeout):
 	}
 	if _, err := report.Exec(ctx, `COMMIT`); err != nil {
 		t.Fatal(err)

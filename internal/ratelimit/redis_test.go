@@ -64,8 +64,8 @@ func TestOneOfFiftyGetsTheLastToken(t *testing.T) {
 
 func TestThreePodsUseTheWholeDayAndNoMore(t *testing.T) {
 	t.Parallel()
-	const quota = 2000
-	var calls atomic.Int64
+	const quota, few = 2000, 200 // Takes that find Redis late: each of the 96 once or twice, where the machine stands still
+	var calls, late atomic.Int64
 	var wg sync.WaitGroup
 	for _, q := range three(t, Limits{PerDay: quota, PerSecond: 2000}) {
 		for i := range 32 {
@@ -75,7 +75,7 @@ func TestThreePodsUseTheWholeDayAndNoMore(t *testing.T) {
 					tok, err := q.Take(t.Context(), template, lane, 2*time.Second)
 					if r, ok := errors.AsType[*Refused](err); ok && r.Reason == outcome.Quota {
 						return
-					} else if ok || errors.Is(err, ErrNoAnswer) {
+					} else if ok || errors.Is(err, ErrNoAnswer) && late.Add(1) < few {
 						continue
 					} else if err != nil {
 						t.Errorf("Take: %v", err)
@@ -189,9 +189,10 @@ func TestRedisThatLosesAllIsRebuilt(t *testing.T) {
 	q := New(rdb, "pod", fixed(Limits{PerDay: 300, PerSecond: 1e5}), WithRebuild(
 		func(context.Context, Key) (int64, int64, error) { return 300, sent.Load(), nil }))
 	keepRunning(t, q)
-	for {
+	for late := 0; ; {
 		tok, err := q.Take(t.Context(), template, message.Bulk, time.Second)
-		if errors.Is(err, ErrNoAnswer) {
+		if errors.Is(err, ErrNoAnswer) && late < 10 {
+			late++
 			continue
 		}
 		if err != nil {
@@ -234,15 +235,15 @@ func TestFrozenRedisHoldsNobodyUp(t *testing.T) {
 	if err := stack.Redis().Freeze(); err != nil {
 		t.Fatal(err)
 	}
-	shortest := time.Minute // of several: a test process that did not run for a while waits longer
-	for range 5 {
+	shortest := time.Minute // of those that waited for an answer: a test process that did not run for a while waits longer
+	for range 20 {
 		began := time.Now()
 		tok, err := q.Take(t.Context(), template, message.Bulk, 100*time.Millisecond)
 		if err == nil {
 			tok.Spent() // was at hand
-			continue
+		} else if errors.Is(err, ErrNoAnswer) {
+			shortest = min(shortest, time.Since(began))
 		}
-		shortest = min(shortest, time.Since(began))
 	}
 	if shortest > time.Second {
 		t.Errorf("a frozen Redis held Take up for %s", shortest)
