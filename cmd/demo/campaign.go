@@ -206,7 +206,7 @@ func (d *director) launch(ctx context.Context) error {
 		return err
 	}
 	t.paused, t.atPause = time.Now(), p.Ended()
-	d.progress.say("paused when %d had ended: nothing more is sent within %v, and goes on in %v", t.atPause, stopsWithin, pauseFor)
+	d.progress.say("paused when %d had ended: the last ones leave within %v, and it goes on in %v", t.atPause, stopsWithin, pauseFor)
 	if err := wait(ctx, pauseFor); err != nil {
 		return err
 	}
